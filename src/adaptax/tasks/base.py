@@ -1,0 +1,69 @@
+"""What a task family is: a distribution over tasks, and the dynamics of each."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from adaptax.types import Box, Outcome, Spec, Task
+
+Split = Literal["train", "test", "ood"]
+SPLITS: tuple[Split, ...] = ("train", "test", "ood")
+
+
+class TaskFamily:
+    """A family of related tasks that runs inside JAX.
+
+    Subclasses are frozen dataclasses of plain numbers (their size is part of the program), written for ONE
+    task and ONE environment; batches come from `jax.vmap`. Environments never reset themselves: the collector
+    resets the *same* task when an episode ends, so that only it can tell an episode border from a task border.
+
+    Splits. A continuous family draws train and test tasks from the same prior with separate keys; a finite
+    one from disjoint index sets; where the two coincide the spec says `shared_tasks=True`. `ood` lies outside
+    the training support, or the spec says `ood=False`.
+    """
+
+    @property
+    def spec(self) -> Spec:
+        raise NotImplementedError
+
+    def sample(self, key: Key[Array, ""], split: Split) -> Task:
+        """Draws one task of a split."""
+        raise NotImplementedError
+
+    def reset(self, key: Key[Array, ""], task: Task) -> tuple[Any, Array]:
+        """Begins an episode: (environment state, first observation)."""
+        raise NotImplementedError
+
+    def step(self, key: Key[Array, ""], state: Any, action: Array, task: Task) -> tuple[Any, Outcome]:
+        """One step. `action` is in the environment's units and within bounds."""
+        raise NotImplementedError
+
+    def action_mask(self, state: Any, task: Task) -> Array | None:
+        """Allowed actions bool[n] in this state, where the spec says `masked`."""
+        return None
+
+    def features(self, task: Task) -> Array | None:
+        """float32[F]: the hidden task in numbers, for the oracle and for decoders."""
+        return None
+
+    def optimal(self, task: Task) -> Array | None:
+        """The expected return of one episode under the best policy that knows the task, where computable."""
+        return None
+
+    def success(self, episode_return: Array, task: Task) -> Array | None:
+        """Whether an episode with this return solved the task, where success is defined."""
+        return None
+
+
+def to_environment(space: Any, action: Array) -> Array:
+    """From the policy's units to the environment's: `Box` actions are clipped to [-1, 1] and scaled."""
+    if not isinstance(space, Box):
+        return action
+    low, high = jnp.array(space.low), jnp.array(space.high)
+    bounded = jnp.array(space.bounded)
+    low_, high_ = jnp.where(bounded, low, -1.0), jnp.where(bounded, high, 1.0)
+    scaled = low_ + (jnp.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (high_ - low_)
+    return jnp.where(bounded, scaled, action)
