@@ -121,6 +121,9 @@ class Outcome(eqx.Module):
     reward: Array
     terminated: Array
     truncated: Array
+    success: Array | None = None
+    """True in a step that achieves the task's goal, where the family defines one; an episode that has such a step counts
+    as a success."""
 
 
 class Step(eqx.Module):
@@ -146,6 +149,8 @@ class Step(eqx.Module):
     reward: Array | None = None
     terminated: Array | None = None
     truncated: Array | None = None
+    success: Array | None = None
+    """`Outcome.success`, where the family defines it."""
     next_obs: Array | None = None
     """The true next observation, never that of a reset."""
     valid: Array | None = None

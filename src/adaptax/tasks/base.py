@@ -53,10 +53,6 @@ class TaskFamily:
         """The expected return of one episode under the best policy that knows the task, where computable."""
         return None
 
-    def success(self, episode_return: Array, task: Task) -> Array | None:
-        """Whether an episode with this return solved the task, where success is defined."""
-        return None
-
 
 def to_environment(space: Any, action: Array) -> Array:
     """From the policy's units to the environment's: `Box` actions are clipped to [-1, 1] and scaled."""
