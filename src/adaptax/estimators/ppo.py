@@ -1,0 +1,99 @@
+"""Proximal policy optimisation (Schulman et al. 2017): the loss of a batch, and epochs of minibatches over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from adaptax import trees
+from adaptax.chunks import chunk_size, mean_gradient
+from adaptax.estimators.returns import valid_mean
+from adaptax.estimators.surrogates import ppo_clip
+from adaptax.types import Metrics, Out, Step
+
+Params = TypeVar("Params")
+
+
+class PPOCoefficients(eqx.Module):
+    clip: Array
+    value: Array
+    entropy: Array
+
+
+def ppo_loss(
+    out: Out,
+    rows: Step,
+    advantage: Float[Array, "..."],
+    value_error: Float[Array, "..."],
+    coefficients: PPOCoefficients,
+) -> tuple[Float[Array, ""], Metrics]:
+    """L = L_clip + c_v · ½‖V − target‖² − c_H · H, averaged over valid rows (eq. 9).
+
+    `out` is what the learner says now of the stored rows [K, N, T]; `value_error` = V − target in the critic's own units.
+    """
+    depth = rows.valid.ndim
+    logp = _mapped(lambda d, a: d.log_prob(a), depth)(out.dist, rows.action)
+    entropy = _mapped(lambda d: d.entropy(), depth)(out.dist)
+    assert rows.logp is not None
+    policy = valid_mean(ppo_clip(logp, rows.logp, advantage, coefficients.clip), rows.valid)
+    value = 0.5 * valid_mean(value_error**2, rows.valid)
+    entropy_nats = valid_mean(entropy, rows.valid)
+    log_ratio = logp - rows.logp
+    metrics = {
+        "policy_loss": policy,
+        "value_loss": value,
+        "entropy_nats": entropy_nats,
+        # k3 estimator of KL(old ‖ new): E[ρ − 1 − log ρ] ≥ 0
+        "kl_nats": valid_mean(jnp.exp(log_ratio) - 1.0 - log_ratio, rows.valid),
+        "clipped": valid_mean((jnp.abs(jnp.exp(log_ratio) - 1.0) > coefficients.clip).astype(jnp.float32), rows.valid),
+    }
+    return policy + coefficients.value * value - coefficients.entropy * entropy_nats, metrics
+
+
+def _mapped(f: Callable, depth: int) -> Callable:
+    for _ in range(depth):
+        f = jax.vmap(f)
+    return f
+
+
+def epochs_over_tasks(
+    loss: Callable[[Params, PyTree], tuple[Array, Metrics]],
+    params: Params,
+    opt_state: optax.OptState,
+    optimizer: optax.GradientTransformation,
+    lr: Float[Array, ""],
+    data: PyTree,
+    key: Key[Array, ""],
+    *,
+    epochs: int,
+    minibatches: int,
+    floats_per_task: int,
+) -> tuple[Params, optax.OptState, Metrics]:
+    """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part.
+
+    `loss(params, x)` is that of one task. `optimizer` gives ascent-free directions; `lr` scales them here, so that
+    it stays a traced number. Returns the metrics averaged over the last epoch.
+    """
+    tasks = jax.tree.leaves(data)[0].shape[0]
+    size = tasks // minibatches
+    chunk = chunk_size(size, floats_per_task)
+
+    def step(carry: tuple[Any, Any], members: Array):
+        params, opt_state = carry
+        gradient, metrics = mean_gradient(loss, params, trees.index(data, members), chunk)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        params = eqx.apply_updates(params, trees.scale(-lr, updates))
+        return (params, opt_state), metrics | {"gradient_norm": optax.global_norm(gradient)}
+
+    def epoch(carry, key):
+        parts = jax.random.permutation(key, tasks)[: size * minibatches].reshape(minibatches, size)
+        return jax.lax.scan(step, carry, parts)
+
+    (params, opt_state), metrics = jax.lax.scan(epoch, (params, opt_state), jax.random.split(key, epochs))
+    return params, opt_state, jax.tree.map(lambda m: m[-1].mean(), metrics)

@@ -1,0 +1,69 @@
+"""The one abstraction: a learner, in pure functions of its parameters and of two kinds of state."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from adaptax import keys, trees
+from adaptax.types import Fast, Memory, Out, Step, Theta
+
+
+class Learner(eqx.Module):
+    """How one task is met. All methods are written for ONE task and ONE stream; batches come from `jax.vmap`.
+
+    *theta* is shared by all tasks and is what meta-training learns. *fast* belongs to a task and is
+    written by `adapt` only, between rounds (MAML's adapted weights, PEARL's posterior). *memory* belongs to a stream
+    and is written by `act` only, at every step (RL²'s hidden state).
+
+    Sizes, names and functions are static fields; numeric hyperparameters are leaves, so that changing one
+    does not recompile and a sweep can vmap them.
+    """
+
+    told: bool = eqx.field(static=True, default=False, kw_only=True)
+    """True for learners that may see `TaskFamily.features`: the oracle."""
+
+    def init(self, key: Key[Array, ""]) -> Theta:
+        """Parameters before any training."""
+        raise NotImplementedError
+
+    def trainable(self, theta: Theta) -> PyTree[bool]:
+        """Which leaves gradients may change; the others (running statistics, say) are frozen: `learn` writes them last."""
+        return jax.tree.map(eqx.is_inexact_array, theta)
+
+    def begin(self, theta: Theta, key: Key[Array, ""], features: Array | None) -> Fast:
+        """The fast state for a new task, of which nothing is known (`features` is None unless `told`)."""
+        return None
+
+    def remember(self, theta: Theta) -> Memory:
+        """The memory of a new stream, in which nothing has been seen."""
+        return None
+
+    def act(
+        self, theta: Theta, fast: Fast, memory: Memory, step: Step, key: Key[Array, ""]
+    ) -> tuple[Out, Memory]:
+        """One step: a distribution over actions, a value, and the next memory. Reads the first fields of `step` only."""
+        raise NotImplementedError
+
+    def unroll(
+        self, theta: Theta, fast: Fast, memory: Memory, steps: Step, stream_key: Key[Array, ""]
+    ) -> tuple[Out, Memory]:
+        """`act` over a stream's rows [T] at once; rows that are not `valid` leave the memory alone.
+
+        The default is a scan of `act`. Networks with a faster way override it (law L5: the same numbers come out).
+        """
+
+        def step_once(memory, inputs):
+            step, t = inputs
+            out, after = self.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
+            return trees.where(step.valid, after, memory), out
+
+        ts = jnp.arange(steps.obs.shape[0])
+        memory, outs = jax.lax.scan(step_once, memory, (steps, ts))
+        return outs, memory
+
+    def adapt(self, theta: Theta, fast: Fast, batch: Step, key: Key[Array, ""]) -> Fast:
+        """The fast state after one round of experience, Step[N, T]. Differentiable in theta for replayable learners."""
+        return fast
