@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from adaptax.types import Box, Outcome, Spec, Task
@@ -52,6 +53,36 @@ class TaskFamily:
     def optimal(self, task: Task) -> Array | None:
         """The expected return of one episode under the best policy that knows the task, where computable."""
         return None
+
+
+class HostFamily:
+    """A family of related tasks whose environments are ordinary Python objects, stepped in worker processes.
+
+    Tasks are any picklable values, drawn in the parent process. `make` runs in a worker.
+    """
+
+    @property
+    def spec(self) -> Spec:
+        raise NotImplementedError
+
+    def sample(self, rng: np.random.Generator, split: Split) -> Task:
+        """Draws one task of a split."""
+        raise NotImplementedError
+
+    def make(self, task: Task) -> Any:
+        """The environment of a task, with Gymnasium's `reset` and `step`."""
+        raise NotImplementedError
+
+    def features(self, task: Task) -> np.ndarray | None:
+        """float32[F]: the hidden task in numbers, for the oracle."""
+        return None
+
+    def optimal(self, task: Task) -> float | None:
+        """The expected return of one episode under the best policy that knows the task, where known."""
+        return None
+
+
+AnyFamily = TaskFamily | HostFamily
 
 
 def to_environment(space: Any, action: Array) -> Array:

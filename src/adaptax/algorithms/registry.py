@@ -1,0 +1,114 @@
+"""The algorithms by their names on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+from adaptax.algorithms.base import Config
+from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.random_policy import RandomPolicy
+from adaptax.algorithms.rl2 import RL2
+from adaptax.errors import AdaptaxError
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One name of the command line."""
+
+    summary: str
+    """One line."""
+    kind: str
+    """"context", "gradient" or "baseline"."""
+    default: Config
+    """What two CPU cores can run; presets of one file differ in this alone."""
+    learns_on: tuple[str, ...]
+    """Families on which `adaptax reproduce` shows a learning result; empty: *not learning* yet."""
+    paper: Config | None = None
+    """The paper's hyperparameters (`--preset paper`)."""
+
+
+ENTRIES: dict[str, Entry] = {
+    "rl2": Entry(
+        "a recurrent policy that learns within its hidden state (Duan et al. 2016)",
+        "context",
+        RL2(),
+        learns_on=("bernoulli-bandit",),
+        paper=RL2(
+            tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
+        ),
+    ),
+    "maml": Entry(
+        "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",
+        "gradient",
+        MAML(),
+        learns_on=("point-navigation",),
+        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo"),
+    ),
+    "maml-trpo": Entry(
+        "MAML with the paper's trust-region outer step",
+        "gradient",
+        MAML(outer="trpo"),
+        learns_on=("point-navigation",),
+        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo"),
+    ),
+    "fomaml": Entry(
+        "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
+        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo", first_order=True),
+    ),
+    "meta-sgd": Entry(
+        "MAML that learns a step size per parameter (Li et al. 2017)",
+        "gradient",
+        MAML(learned_inner_lr=True),
+        learns_on=("point-navigation",),
+    ),
+    "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=()),
+    "fine-tune": Entry(
+        "baseline: the multi-task policy, trained on with PPO on the new task",
+        "baseline",
+        MultiTask(fine_tune_steps=20),
+        learns_on=(),
+    ),
+    "oracle": Entry("baseline: a policy that is told the task", "baseline", MultiTask(told=True), learns_on=()),
+    "random": Entry("baseline: actions without looking", "baseline", RandomPolicy(), learns_on=()),
+}  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """The entry of a name; AdaptaxError with the nearest names where there is none."""
+    if name not in ENTRIES:
+        raise AdaptaxError(unknown("algorithm", name, list(ENTRIES)))
+    return ENTRIES[name]
+
+
+def unknown(what: str, name: str, names: list[str]) -> str:
+    """The sentence for a name that does not exist."""
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"There is no {what} '{name}'; {hint}`adaptax list` shows all: {', '.join(names)}."
+
+
+def name_of(config: Config) -> str:
+    """The name whose default is nearest to a configuration: most fields equal."""
+
+    def distance(name: str) -> int:
+        default = ENTRIES[name].default
+        if type(default) is not type(config):
+            return 1000
+        ours, theirs = dataclasses.asdict(config), dataclasses.asdict(default)  # type: ignore[call-overload]
+        return sum(ours[field] != theirs[field] for field in ours)
+
+    return min(ENTRIES, key=distance)
+
+
+def config_from(name: str, hyperparameters: dict[str, Any]) -> Config:
+    """The configuration that a run's config.json records."""
+    cls = type(entry(name).default)
+    known = {field.name for field in dataclasses.fields(cls)}
+    if set(hyperparameters) != known:
+        odd = sorted(set(hyperparameters) ^ known)[0]
+        raise AdaptaxError(f"The recorded hyperparameters of '{name}' differ from this version's in '{odd}'.")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()}
+    return cls(**values)

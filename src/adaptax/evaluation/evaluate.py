@@ -1,0 +1,171 @@
+"""One evaluator for all families: unseen tasks, counted per task and per episode."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.chunks import map_tasks
+from adaptax.collection.collect import collect_task
+from adaptax.collection.host import collect_host
+from adaptax.collection.workers import WorkerPool
+from adaptax.errors import AdaptaxError
+from adaptax.evaluation.result import Evaluation
+from adaptax.learner import Learner
+from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, Split, TaskFamily
+from adaptax.training.program import draw_tasks, lifetime_keys
+from adaptax.training.run import Run
+from adaptax.types import Behaviour, Layout, Spec, Step, Theta
+from adaptax import keys
+
+EVALUATION_SEED = 20_000
+"""Tasks are drawn with this key unless another is given: all methods meet the same ones."""
+CHUNK_FLOATS = 1 << 24
+"""Floats of experience that one chunk of tasks may hold while it is evaluated."""
+
+
+def evaluate(
+    runs: Run | Sequence[Run],
+    split: Split = "test",
+    tasks: int = 100,
+    episodes: int | None = None,
+    *,
+    family: AnyFamily | None = None,
+    modal: bool = False,
+    seed: int = EVALUATION_SEED,
+    label: str | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Meets `tasks` unseen tasks of a split with one trained learner, or with several that differ in their seed.
+
+    `episodes`: about how many episodes each task is given (None: the algorithm's habit). `family` replaces the one trained on.
+    All methods given the same `seed` meet the same tasks. `report(done, total)` is called after each run.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    family = runs[0].family if family is None else family
+    spec = family.spec
+    check_request(spec, split, tasks)
+    layout = runs[0].algorithm.test_layout(episodes)
+    key = jax.random.key(seed)
+    started = time.perf_counter()
+    host = isinstance(family, HostFamily)
+    drawn = draw_host_tasks(family, split, tasks, seed) if host else draw_tasks(family, key, split, tasks)
+    per_seed = []
+    for i, run in enumerate(runs):
+        learner, theta = run.algorithm.learner, run.state.theta
+        # Each seed of the learner has its own dice; the tasks are the same.
+        task_keys = lifetime_keys(jax.random.fold_in(key, run.seed + 1), tasks)
+        play = play_host if host else play_jax
+        per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
+        report(i + 1, len(runs))
+    returns, lengths, successes = (
+        None if part[0] is None else np.stack(part) for part in zip(*per_seed, strict=True)
+    )
+    return Evaluation(
+        label=label or runs[0].algorithm_name,
+        family=spec.name,
+        split=split,
+        actions="modal" if modal else "sampled",
+        shared_tasks=spec.shared_tasks,
+        returns=returns,
+        lengths=lengths,
+        successes=successes,
+        optimal=optimal_returns(family, drawn, tasks),
+        seconds=time.perf_counter() - started,
+        peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        training_env_steps=[run.env_steps for run in runs],
+        training_seconds=[run.seconds for run in runs],
+    )
+
+
+def check_request(spec: Spec, split: str, tasks: int) -> None:
+    """AdaptaxError where a split or a number of tasks makes no sense."""
+    if split not in SPLITS:
+        raise AdaptaxError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
+    if split == "ood" and not spec.ood:
+        raise AdaptaxError(f"The family '{spec.name}' has no out-of-distribution tasks; choose train or test.")
+    if tasks < 1:
+        raise AdaptaxError(f"tasks must be 1 or more, not {tasks}.")
+
+
+def play_jax(
+    learner: Learner, theta: Theta, family: TaskFamily, layout: Layout, tasks: Any, task_keys: Any, modal: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return, length and success [M, K, N, E] of every episode."""
+    floats = layout.rounds * layout.streams * layout.steps * (8 + 2 * int(np.prod(family.spec.observation)))
+    number = task_keys.shape[0]
+    chunk = int(np.clip(CHUNK_FLOATS // floats, 1, number))
+    parts = _play(learner, theta, family, layout, tasks, task_keys, modal, chunk)
+    return tuple(None if part is None else np.asarray(part) for part in parts)  # type: ignore[return-value]
+
+
+@eqx.filter_jit
+def _play(learner, theta, family, layout, tasks, task_keys, modal, chunk):
+    def one_task(inputs):
+        task, key = inputs
+        features = family.features(task) if learner.told else None
+        fast = learner.begin(theta, keys.begin(key), features)
+        rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, modal)
+        return per_episode(rounds, layout)
+
+    return map_tasks(one_task, (tasks, task_keys), chunk)
+
+
+def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Return, length and success [K, N, E] of the episodes in Step[K, N, T].
+
+    An episode is what one value of `Step.episode` marks within a round; nothing is pooled, and none is stopped early.
+    """
+    assert layout.episodes is not None, "evaluation counts whole episodes"
+
+    def stream(steps: Step):
+        index = steps.episode - steps.episode[0]
+        index = jnp.where(steps.valid, index, layout.episodes)  # invalid rows count for no episode
+        sums = lambda x: jax.ops.segment_sum(x, index, layout.episodes + 1)[:-1]  # noqa: E731
+        success = None if steps.success is None else sums(steps.success.astype(jnp.int32)) > 0
+        return sums(steps.reward), sums(jnp.ones_like(index)), success
+
+    return jax.vmap(jax.vmap(stream))(rounds)
+
+
+def play_host(
+    learner: Learner, theta: Theta, family: HostFamily, layout: Layout, tasks: list[Any], task_keys: Any, modal: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """As `play_jax`, with the environments in worker processes, a few tasks at a time."""
+    parts = []
+    with WorkerPool(family) as pool:
+        size = max(1, 256 // layout.streams)
+        for i in range(0, len(tasks), size):
+            behaviour = Behaviour(theta, tasks=tasks[i : i + size])
+            lifetime, _, _ = collect_host(learner, family, behaviour, layout, task_keys[i : i + size], pool, modal)
+            parts.append(_per_episode_of_tasks(lifetime.rounds, layout))
+    return tuple(
+        None if part[0] is None else np.concatenate([np.asarray(p) for p in part])
+        for part in zip(*parts, strict=True)
+    )  # type: ignore[return-value]
+
+
+@eqx.filter_jit
+def _per_episode_of_tasks(rounds, layout):
+    return jax.vmap(lambda r: per_episode(r, layout))(rounds)
+
+
+def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) -> list[Any]:
+    """`number` tasks of a host family; task i depends on (seed, split, i) alone."""
+    return [family.sample(np.random.default_rng([seed, SPLITS.index(split), i]), split) for i in range(number)]
+
+
+def optimal_returns(family: AnyFamily, tasks: Any, number: int) -> np.ndarray | None:
+    """The best expected return of an episode of each task [M], where the family knows it."""
+    if isinstance(family, HostFamily):
+        values = [family.optimal(task) for task in tasks]
+        return None if values[0] is None else np.asarray(values, np.float64)
+    values = jax.vmap(lambda task: family.optimal(task))(tasks)
+    return None if values is None else np.asarray(values, np.float64)

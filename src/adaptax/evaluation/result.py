@@ -1,0 +1,111 @@
+"""What an evaluation found: the return of every episode of every task and seed, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from adaptax import statistics
+from adaptax.checkpoint import read_arrays, save_arrays
+from adaptax.errors import AdaptaxError
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """S seeds of a learner on M tasks, in K rounds of N streams of E episodes."""
+
+    label: str
+    family: str
+    split: str
+    actions: str
+    """"sampled" or "modal"."""
+    shared_tasks: bool
+    """True where the test tasks are the training tasks."""
+    returns: np.ndarray
+    """[S, M, K, N, E]"""
+    lengths: np.ndarray
+    """[S, M, K, N, E], environment steps."""
+    successes: np.ndarray | None
+    """[S, M, K, N, E], where the family defines success."""
+    optimal: np.ndarray | None
+    """[M], the best expected return of an episode, where known."""
+    seconds: float
+    peak_megabytes: float
+    training_env_steps: list[int] = dataclasses.field(default_factory=list)
+    """Per seed, what meta-training took."""
+    training_seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        bad = int((~np.isfinite(self.returns)).sum())
+        if bad:
+            raise AdaptaxError(
+                f"{bad} of {self.returns.size} episodes of '{self.label}' on '{self.family}' have a NaN or infinite return; "
+                "check the environment's rewards."
+            )
+
+    @property
+    def by_round(self) -> bool:
+        """Whether the learner's progress shows from round to round (True) or from episode to episode of one stream."""
+        return self.returns.shape[2] > 1
+
+    def curve(self) -> np.ndarray:
+        """[S, M, P]: the mean episode return at each point of the adaptation curve, rounds or episodes."""
+        return self.returns.mean((3, 4)) if self.by_round else self.returns[:, :, 0].mean(2)
+
+    def consumed(self) -> np.ndarray:
+        """[P]: mean environment steps of the new task that had been used *before* each point."""
+        lengths = self.lengths.sum((3, 4)) if self.by_round else self.lengths[:, :, 0].sum(2)
+        after = lengths.mean((0, 1)).cumsum()
+        return np.concatenate([[0.0], after[:-1]])
+
+    def scores(self) -> np.ndarray:
+        """[S, M]: one number a task, the return of the last round's streams (a lifetime's total where there is one round)."""
+        return self.returns[:, :, -1].sum(3).mean(2)
+
+    def mean(self) -> float:
+        return float(self.scores().mean())
+
+    def iqm(self) -> float:
+        """The interquartile mean of the scores over seeds and tasks."""
+        return float(statistics.iqm(self.scores()))
+
+    def interval(self, statistic: statistics.Statistic = "iqm", level: float = 0.95) -> tuple[float, float]:
+        """Bootstrap confidence interval of the IQM (or "mean") of the scores."""
+        return statistics.interval(self.scores(), statistic=statistic, level=level)
+
+    def adapted_minus_unadapted(self) -> tuple[float, float, float]:
+        """Mean difference between the last and the first point of the curve, task by task, and its 95% interval."""
+        curve = self.curve()
+        low, high = statistics.paired_interval(curve[:, :, -1], curve[:, :, 0], "mean")
+        return float((curve[:, :, -1] - curve[:, :, 0]).mean()), low, high
+
+    def success_rate(self) -> np.ndarray | None:
+        """[P]: the share of episodes that succeed at each point; every episode of every task counts once."""
+        if self.successes is None:
+            return None
+        s = self.successes.astype(np.float64)
+        return s.mean((0, 1, 3, 4)) if self.by_round else s[:, :, 0].mean((0, 1, 2))
+
+    def regret(self) -> np.ndarray | None:
+        """[P]: optimal minus achieved return of an episode, averaged over seeds and tasks."""
+        if self.optimal is None:
+            return None
+        return (self.optimal[None, :, None] - self.curve()).mean((0, 1))
+
+    def save(self, path: Path) -> None:
+        """Writes the evaluation: arrays and facts in one file, as checkpoints are."""
+        arrays, facts = {}, {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            (arrays if isinstance(value, np.ndarray) else facts)[field.name] = value
+        save_arrays(path, arrays, {"evaluation": facts})
+
+    @staticmethod
+    def load(path: Path) -> Evaluation:
+        """Reads what `save` wrote; AdaptaxError where the file is damaged or something else."""
+        arrays, facts = read_arrays(path)
+        if "evaluation" not in facts:
+            raise AdaptaxError(f"{path} is no evaluation; evaluate the run again.")
+        return Evaluation(**arrays, **facts["evaluation"])

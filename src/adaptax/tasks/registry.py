@@ -1,0 +1,99 @@
+"""The task families by their names on the command line, and how a run records the family it was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+from adaptax.errors import AdaptaxError
+from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
+from adaptax.tasks.base import AnyFamily, TaskFamily
+from adaptax.tasks.cartpole import CartPole
+from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+from adaptax.tasks.tabular import TabularMDP
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One family of the library."""
+
+    cls: type[TaskFamily]
+    summary: str
+    """One line."""
+
+
+ENTRIES: dict[str, Entry] = {
+    "bernoulli-bandit": Entry(BernoulliBandit, "arms that pay 1 with a hidden probability; an episode is a pull"),
+    "gaussian-bandit": Entry(GaussianBandit, "arms that pay a hidden mean plus noise; an episode is a pull"),
+    "tabular-mdp": Entry(TabularMDP, "random Markov decision processes of 10 states and 5 actions"),
+    "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
+    "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle; reward only near it"),
+    "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
+}
+
+
+def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFamily:
+    """The family that a reference names: `NAME`, `gymnasium:MODULE:CLASS` or `jax:MODULE:CLASS`.
+
+    `fields` override those of a family of the library. Raises AdaptaxError where there is none of that name.
+    """
+    kind, _, rest = reference.partition(":")
+    if kind == "gymnasium":
+        return GymnasiumFamily.from_reference(rest)
+    if kind == "jax":
+        family = import_reference(rest)
+        family = family() if isinstance(family, type) else family
+        if not isinstance(family, TaskFamily):
+            raise AdaptaxError(f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template.")
+        return family
+    if kind not in ENTRIES:
+        names = [*ENTRIES, "gymnasium:MODULE:CLASS", "jax:MODULE:CLASS"]
+        near = difflib.get_close_matches(kind, list(ENTRIES), n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise AdaptaxError(f"There is no task family '{kind}'; {hint}There are: {', '.join(names)}.")
+    if rest:
+        raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
+    return ENTRIES[kind].cls(**(fields or {}))
+
+
+def describe(family: AnyFamily) -> dict[str, Any]:
+    """How `rebuild` makes the family again: JSON values."""
+    if isinstance(family, GymnasiumFamily):
+        return {"reference": f"gymnasium:{family.reference}"}
+    cls = type(family)
+    fields = dataclasses.asdict(family) if dataclasses.is_dataclass(family) else {}
+    for name, entry in ENTRIES.items():
+        if cls is entry.cls:
+            return {"reference": name, "fields": fields}
+    return {"reference": f"jax:{cls.__module__}:{cls.__qualname__}", "fields": fields}
+
+
+def rebuild(record: dict[str, Any]) -> AnyFamily:
+    """The family that `describe` recorded."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record.get("fields", {}).items()}
+    reference = record["reference"]
+    if reference.startswith("jax:") and fields:
+        return import_reference(reference[4:])(**fields)
+    return make_family(reference, fields)
+
+
+def import_reference(reference: str) -> Any:
+    """The object that `MODULE:NAME` names; the current folder counts as a place to look in."""
+    module_name, _, name = reference.partition(":")
+    if not name:
+        raise AdaptaxError(f"'{reference}' does not name an object; write MODULE:NAME, as in my_tasks:MyFamily.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise AdaptaxError(f"Could not import '{module_name}' ({error}); run from the folder that holds it.") from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise AdaptaxError(f"The module '{module_name}' has no '{name}'; check the name after the colon.") from None

@@ -1,0 +1,213 @@
+"""The outermost loop: dispatches of the jitted meta-update, with progress, metrics, checkpoints and interrupts between."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.algorithms import registry as algorithms
+from adaptax.algorithms.base import Config
+from adaptax.errors import AdaptaxError
+from adaptax.tasks import registry as families
+from adaptax.tasks.base import AnyFamily, HostFamily
+from adaptax.training.cache import enable_compilation_cache
+from adaptax.checkpoint import write_atomically
+from adaptax.training.host_program import HostProgram
+from adaptax.training.interrupts import Interrupts
+from adaptax.training.program import MOST_UPDATES, Dispatch, make_program
+from adaptax.training.run import Run, load_run, read_metrics
+
+DISPATCH_SECONDS = 0.7
+"""About how long one dispatch should take: the longest wait between Ctrl-C and a clean stop."""
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclasses.dataclass
+class Progress:
+    """What is known between two dispatches; handed to the caller's `report`."""
+
+    phase: str
+    """"compiling", "training", "done" or "interrupted"."""
+    updates: int
+    target: int
+    env_steps: int
+    steps_per_second: float
+    seconds: float
+    seconds_left: float
+    returns: float
+    metrics: dict[str, float]
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    config: Config,
+    family: AnyFamily,
+    updates: int,
+    seed: int = 0,
+    directory: Path | str | None = None,
+    report: Report = lambda progress: None,
+) -> Run:
+    """Meta-trains a learner for `updates` meta-updates, and returns it.
+
+    With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
+    Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
+    """
+    if updates < 0:
+        raise AdaptaxError(f"updates must be 0 or more, not {updates}.")
+    directory = None if directory is None else Path(directory)
+    if directory is not None and (directory / "config.json").exists():
+        raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
+    enable_compilation_cache()
+    algorithm = config.build(family.spec)
+    state = algorithm.init(jax.random.key(seed))
+    run = Run(
+        algorithms.name_of(config), config, family.spec, families.describe(family), seed, state, directory,
+        _family=family, _algorithm=algorithm,
+    )  # fmt: skip
+    if directory is not None:
+        run.write_config()
+    return _continue(run, updates, report)
+
+
+def resume(
+    directory: Path | str,
+    updates: int | None = None,
+    family: AnyFamily | None = None,
+    report: Report = lambda progress: None,
+) -> Run:
+    """Goes on with an interrupted run up to `updates` meta-updates in all (None: as many as it was started for).
+
+    On a JAX family the result is bit-equal to that of a run that was never interrupted. Metrics after the
+    checkpoint are cut off and made again.
+    """
+    enable_compilation_cache()
+    run, target = load_run(directory, family)
+    return _continue(run, target if updates is None else updates, report)
+
+
+def _continue(run: Run, target: int, report: Report) -> Run:
+    log = _Log(run, target, report)
+    log.report("compiling")
+    program = _program(run)
+    try:
+        with Interrupts() as interrupts:
+            algorithm = run.algorithm
+            started = time.perf_counter()
+            jax.block_until_ready(program(algorithm, run.state, jnp.zeros((), jnp.int32)).done)
+            log.compile_seconds = time.perf_counter() - started
+            per_dispatch = 1
+            log.checkpoint()
+            while run.updates < target and not interrupts.asked:
+                count = min(per_dispatch, target - run.updates)
+                started = time.perf_counter()
+                dispatch = program(algorithm, run.state, jnp.array(count, jnp.int32))
+                done = int(dispatch.done)
+                seconds = time.perf_counter() - started
+                run.state = dispatch.state
+                log.add(dispatch, done, seconds)
+                if not bool(dispatch.finite):
+                    log.checkpoint()
+                    raise AdaptaxError(_divergence(run, dispatch, done))
+                per_update = seconds / max(done, 1)
+                per_dispatch = int(np.clip(DISPATCH_SECONDS / max(per_update, 1e-6), 1, MOST_UPDATES))
+                log.report("training")
+                if time.perf_counter() - log.saved_at > CHECKPOINT_SECONDS:
+                    log.checkpoint()
+            log.checkpoint()
+            log.report("interrupted" if run.updates < target else "done")
+    finally:
+        if isinstance(program, HostProgram):
+            program.close()
+    return run
+
+
+def _program(run: Run) -> Callable[..., Dispatch]:
+    if isinstance(run.family, HostFamily):
+        return HostProgram(run.family, run.algorithm)
+    return make_program(run.family)
+
+
+def _divergence(run: Run, dispatch: Dispatch, done: int) -> str:
+    bad = [name for name, values in dispatch.metrics.items() if not np.isfinite(np.asarray(values)[done])]
+    what = f"{', '.join(bad)} became NaN or infinite" if bad else "the parameters became NaN or infinite"
+    kept = f" The state before it is kept in {run.directory}." if run.directory else ""
+    cure = (
+        "check the environment's rewards and observations"
+        if "return" in bad
+        else "lower the step size (lr) or bound the rewards"
+    )
+    return f"Training stopped at meta-update {run.updates + 1}: {what}; {cure}.{kept}"
+
+
+class _Log:
+    """Metrics, checkpoints and progress of one sitting."""
+
+    def __init__(self, run: Run, target: int, report: Report):
+        self.run, self.target, self._report = run, target, report
+        self.compile_seconds = 0.0
+        self.saved_at = time.perf_counter()
+        self.last: dict[str, float] = {}
+        self.pending: list[str] = []
+        self._began = (run.updates, run.env_steps, run.seconds)
+        if run.directory is not None:
+            self._cut_metrics()
+
+    def _cut_metrics(self) -> None:
+        """Leaves the rows up to the checkpoint: what came after it is about to be made again."""
+        directory = self.run.directory
+        assert directory is not None
+        rows = [row for row in read_metrics(directory) if row["update"] <= self.run.updates]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(directory / "metrics.jsonl", text.encode())
+        self.last = rows[-1] if rows else {}
+
+    def add(self, dispatch: Dispatch, done: int, seconds: float) -> None:
+        """The metrics of a dispatch: a row per meta-update."""
+        first = self.run.updates - done
+        metrics = {name: np.asarray(values)[:done].tolist() for name, values in dispatch.metrics.items()}
+        for i in range(done):
+            row = {name: values[i] for name, values in metrics.items()}
+            self.run.env_steps += int(row.pop("env_steps"))
+            self.run.seconds += seconds / done
+            counts = {"update": first + i + 1, "env_steps": self.run.env_steps, "seconds": round(self.run.seconds, 3)}
+            self.last = counts | row
+            self.pending.append(json.dumps(self.last) + "\n")
+
+    def checkpoint(self) -> None:
+        """Metrics first, then the state: rows without a checkpoint are cut on resume, never the reverse."""
+        self.saved_at = time.perf_counter()
+        directory = self.run.directory
+        if directory is None:
+            return
+        try:
+            with open(directory / "metrics.jsonl", "a") as file:
+                file.writelines(self.pending)
+        except OSError as error:
+            raise AdaptaxError(
+                f"Could not write {directory / 'metrics.jsonl'}: {error.strerror}. The last checkpoint is intact; "
+                "make room, then resume."
+            ) from None
+        self.pending.clear()
+        self.run.save(self.target)
+
+    def report(self, phase: str) -> None:
+        updates, steps, seconds = self._began
+        spent = self.run.seconds - seconds
+        done = self.run.updates - updates
+        left = (self.target - self.run.updates) * spent / done if done else float("nan")
+        rate = (self.run.env_steps - steps) / spent if spent else float("nan")
+        returns = self.last.get("return", float("nan"))
+        self._report(
+            Progress(
+                phase, self.run.updates, self.target, self.run.env_steps, rate, self.run.seconds, left, returns, self.last
+            )
+        )
