@@ -1,11 +1,11 @@
 """Aggregates over seeds and tasks, with intervals that say how far they can be trusted.
 
-Everything is numpy in float64. A score matrix is `[seeds, tasks]`: row s is one meta-training run, column m one task that
-*every* run meets. Bad input (NaN, infinities, wrong shapes) raises `AdaptaxError`.
+Everything is numpy in float64. A score matrix is `[seeds, tasks]`: row s is one meta-training run, column m
+one task that *every* run meets. Bad input (NaN, infinities, wrong shapes) raises `AdaptaxError`.
 
-Sources. Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (IQM, stratified
-bootstrap, probability of improvement, performance profiles); Owen 2007, "The pigeonhole bootstrap" (rows and columns of a
-crossed design resampled at once).
+Sources. Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (IQM,
+stratified bootstrap, probability of improvement, performance profiles); Owen 2007, "The pigeonhole bootstrap"
+(rows and columns of a crossed design resampled at once).
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from adaptax.errors import AdaptaxError
 Statistic = Literal["iqm", "mean"]
 Over = Literal["both", "seeds", "tasks", "stratified"]
 Scores = Real[np.ndarray, "seeds tasks"]
+AnyScores = Real[np.ndarray, "..."]
+Floats = Float[np.ndarray, "..."]
 
 CHUNK_WEIGHTS = 1 << 19
-"""Resampling weights that are held at once (4 MB for each of a handful of temporaries), whatever the number of resamples."""
+"""Resampling weights that are held at once: a handful of arrays of 4 MB, whatever the number of resamples."""
 
 
 class Estimate(NamedTuple):
@@ -38,12 +40,12 @@ class Estimate(NamedTuple):
 # --- aggregates --------------------------------------------------------------------------------
 
 
-def iqm(scores: Real[np.ndarray, "..."], axis: int | None = None) -> float | Float[np.ndarray, "..."]:
+def iqm(scores: AnyScores, axis: int | None = None) -> float | Floats:
     """Interquartile mean: the mean of the middle half of the scores, over all of them or along one axis.
 
-    Of n scores the floor(n/4) lowest and the floor(n/4) highest are left out, and the others count alike. That is the
-    convention of rliable and of `scipy.stats.trim_mean(scores, 0.25)`, so numbers are comparable with published ones; where
-    4 does not divide n it keeps slightly more than the half (all of them for n < 4).
+    Of n scores the floor(n/4) lowest and the floor(n/4) highest are left out, and the others count alike.
+    That is the convention of rliable and of `scipy.stats.trim_mean(scores, 0.25)`, so numbers compare with
+    published ones; where 4 does not divide n it keeps slightly more than the half (all of them for n < 4).
     """
     x = _finite(scores)
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
@@ -53,9 +55,12 @@ def iqm(scores: Real[np.ndarray, "..."], axis: int | None = None) -> float | Flo
 
 
 def performance_profile(
-    scores: Real[np.ndarray, "seeds tasks"], thresholds: Real[np.ndarray, " thresholds"]
+    scores: AnyScores, thresholds: Real[np.ndarray, " thresholds"]
 ) -> Float[np.ndarray, " thresholds"]:
-    """F̂(τ) = (1/SM) Σ_s Σ_m 1[x_sm > τ]: the fraction of scores strictly above each threshold (Agarwal et al. 2021, §4.1)."""
+    """F̂(τ) = (1/SM) Σ_s Σ_m 1[x_sm > τ]: the fraction of scores strictly above each threshold τ.
+
+    The run-score distribution of Agarwal et al. 2021, §4.
+    """
     ordered = np.sort(_finite(scores), axis=None)
     return 1.0 - np.searchsorted(ordered, thresholds, side="right") / ordered.size
 
@@ -73,20 +78,23 @@ def interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the IQM or the mean of all scores: (low, high).
 
-    `over` says which population the interval speaks of, that is, what would be drawn anew if the study were repeated:
+    `over` says which population the interval speaks of: what would be drawn anew if the study were repeated.
 
-    - `"both"` (default): *another training run, meeting other tasks of the family*. Seeds are drawn, then tasks, and
-      every drawn seed meets the same drawn tasks (Owen 2007), because what one run does on all tasks, and what one task does to
-      all runs, does not average out within the matrix. With one seed only tasks are drawn, with one task only seeds: the
-      interval then speaks of that one run, or of that one task.
-    - `"seeds"`: another training run on these very tasks (a family with finitely many, all of them here). Whole rows are drawn.
+    - `"both"` (default): *another training run, meeting other tasks of the family*. Seeds are drawn, then
+      tasks, and every drawn seed meets the same drawn tasks (Owen 2007), because what one run does on all
+      tasks, and what one task does to all runs, does not average out within the matrix. With one seed only
+      tasks are drawn, with one task only seeds: the interval then speaks of that run, or of that task, alone.
+    - `"seeds"`: another training run on these very tasks (a finite family, all of it here). Whole rows are
+      drawn.
     - `"tasks"`: these very runs on other tasks. Whole columns are drawn.
-    - `"stratified"`: seeds drawn within each task by itself (Agarwal et al. 2021; rliable). It takes the runs of different
-      tasks for independent, which holds where every score has a training of its own (learning from scratch on each task). A
-      meta-trained run is shared by its whole row, and then this interval is too narrow.
+    - `"stratified"`: seeds drawn within each task by itself (Agarwal et al. 2021; rliable). It takes the runs
+      of different tasks for independent, which holds where every score has a training of its own (from
+      scratch on each task). A meta-trained run is shared by its whole row, and then this interval is far too
+      narrow.
 
-    With few seeds every bootstrap over seeds is too narrow, by about √(1 - 1/S) and the missing tail of Student's t: at S = 5
-    and seeds that differ far more than tasks, a nominal 95% covers about 83%.
+    With few seeds any bootstrap over seeds is too narrow, by √(1 - 1/S) and by the missing tail of Student's
+    t: with 5 seeds that differ far more than the tasks do, a nominal 95% interval of the mean covers about
+    83%.
 
     Returns (nan, nan) where nothing is left to draw from (a single score, or one seed with `over="seeds"`).
     """
@@ -95,8 +103,8 @@ def interval(
     if _nothing_to_draw(x.shape[0], x.shape[1], over):
         return float("nan"), float("nan")
 
-    # A resample is a weight for each score (how often it was drawn); on the sorted scores, its trimmed mean needs no more
-    # than the running sum of these weights.
+    # A resample is a weight for each score (how often it was drawn); on sorted scores its trimmed mean needs
+    # no more than the running sum of these weights.
     order = np.argsort(x, axis=None)
     ordered, n = x.ravel()[order], x.size
     cut = n // 4 if statistic == "iqm" else 0
@@ -112,7 +120,7 @@ def interval(
 
 def paired_interval(
     a: Scores,
-    b: Scores,
+    b: Real[np.ndarray, "seeds_b tasks_b"],
     statistic: Statistic = "iqm",
     level: float = 0.95,
     resamples: int = 2000,
@@ -121,32 +129,35 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Interval of the IQM or the mean of the differences a - b of scores of the same seeds on the same tasks.
 
-    Adapted minus unadapted, or one learner minus another: what makes a task hard for both cancels. An interval above zero
-    says that `a` is better. The IQM of the differences is the gain on a typical task, not the difference of the two IQMs.
+    Adapted minus unadapted, or one learner minus another: what makes a task hard for both cancels. An
+    interval above zero says that `a` is better. The IQM of the differences is the gain on a typical task, not
+    the difference of the two IQMs.
     """
     a, b = _matrix(a), _matrix(b)
     if a.shape != b.shape:
         raise AdaptaxError(
-            f"paired scores must be of the same seeds and tasks, but their shapes are {a.shape} and {b.shape}; "
-            "evaluate both on the same tasks with the same number of seeds"
+            f"paired scores must be of the same seeds and tasks, but have shapes {a.shape} and {b.shape}: "
+            "evaluate both with the same seeds on the same tasks"
         )
     return interval(a - b, statistic, level, resamples, seed, over)
 
 
 def probability_of_improvement(
-    x: Real[np.ndarray, "seeds_x tasks"],
-    y: Real[np.ndarray, "seeds_y tasks"],
+    x: Scores,
+    y: Real[np.ndarray, "seeds_y tasks_y"],
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
     over: Over = "both",
 ) -> Estimate:
-    """How probable it is that a run of X beats a run of Y on a task drawn at random (Agarwal et al. 2021, §4.3):
+    """How probable it is that a run of X beats a run of Y on a task drawn at random (Agarwal et al. 2021,
+    §4).
 
-    P(X > Y) = (1/M) Σ_m (1/SR) Σ_s Σ_r S(x_sm, y_rm),   S(x, y) = 1 if x > y, ½ if x = y, 0 if x < y,
+    P(X > Y) = (1/M) Σ_m (1/SR) Σ_s Σ_r S(x_sm, y_rm),   S(x, y) = 1 if x > y, ½ if x = y, 0 if x < y
 
-    the Mann-Whitney U of each task as a fraction, averaged over the M tasks. The runs of X and Y are drawn separately, the tasks
-    together; `over` is that of `interval`. No interval (nan) where nothing is left to draw from.
+    It is each task's Mann-Whitney U as a fraction of its largest value, averaged over the M tasks. For the
+    interval, runs of X and of Y are drawn separately and tasks together; `over` is that of `interval`. The
+    interval is (nan, nan) where nothing is left to draw from.
     """
     x, y = _matrix(x), _matrix(y)
     if x.shape[1] != y.shape[1]:
@@ -168,13 +179,13 @@ def probability_of_improvement(
     return Estimate(value, *_percentiles(np.concatenate(values), level))
 
 
-def standard_error(scores: Real[np.ndarray, "..."]) -> float:
+def standard_error(scores: AnyScores) -> float:
     """Standard error of the mean of independent scores, s/√n with s over n-1; nan for a single score."""
     x = _finite(scores)
     return float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else float("nan")
 
 
-def normal_interval(scores: Real[np.ndarray, "..."], level: float = 0.95) -> tuple[float, float]:
+def normal_interval(scores: AnyScores, level: float = 0.95) -> tuple[float, float]:
     """x̄ ± z·s/√n: the interval of the mean of many independent scores, such as one run on 20,000 bandits."""
     _check_options(level, resamples=1)
     half_width = ndtri(0.5 + level / 2) * standard_error(scores)
@@ -217,7 +228,7 @@ def _nothing_to_draw(seeds: int, tasks: int, over: Over) -> bool:
 
 
 def _chunks(resamples: int, weights_each: int) -> Iterator[int]:
-    """Sizes that add up to `resamples`, each of at most `CHUNK_WEIGHTS` weights (but at least one resample)."""
+    """Sizes that add up to `resamples`, each of at most `CHUNK_WEIGHTS` weights where that is possible."""
     size = max(1, CHUNK_WEIGHTS // weights_each)
     for begin in range(0, resamples, size):
         yield min(size, resamples - begin)
@@ -231,7 +242,7 @@ def _percentiles(values: Float[np.ndarray, " resamples"], level: float) -> tuple
 # --- what the user can get wrong ---------------------------------------------------------------
 
 
-def _finite(scores: Real[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def _finite(scores: AnyScores) -> Floats:
     x = np.asarray(scores, dtype=np.float64)
     if x.size == 0:
         raise AdaptaxError("there are no scores to summarise; evaluate at least one seed on one task")

@@ -78,8 +78,9 @@ class MAML:
     """PPO's ε."""
     max_gradient_norm: float = 1.0
     """PPO: the meta-gradient's Euclidean norm is scaled down to this."""
-    max_kl_nats: float = 0.01
-    """TRPO: bound on the mean KL divergence of the adapted policies."""
+    max_kl_nats: float = 0.03
+    """Bound on the mean KL divergence of the adapted policies from those that collected: TRPO's trust region; PPO takes
+    no further step on the data once they are beyond it."""
     cg_iterations: int = 10
     """TRPO: conjugate-gradient steps."""
     cg_damping: float = 1e-5
@@ -184,7 +185,7 @@ class MAMLAlgorithm(Algorithm):
     def optimizer(self) -> optax.GradientTransformation:
         if self.outer == "trpo":
             return optax.identity()
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-5))
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
@@ -222,7 +223,7 @@ class MAMLAlgorithm(Algorithm):
 
         return epochs_over_tasks(
             loss, params, opt_state, self.optimizer, self.lr, data, key,
-            epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task,
+            epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
         )  # fmt: skip
 
     def trpo_step(self, params, frozen, opt_state, data, key):

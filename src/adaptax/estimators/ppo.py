@@ -74,11 +74,13 @@ def epochs_over_tasks(
     epochs: int,
     minibatches: int,
     floats_per_task: int,
+    max_kl_nats: float | Float[Array, ""] = jnp.inf,
 ) -> tuple[Params, optax.OptState, Metrics]:
     """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part.
 
     `loss(params, x)` is that of one task. `optimizer` gives ascent-free directions; `lr` scales them here, so that
-    it stays a traced number. Returns the metrics averaged over the last epoch.
+    it stays a traced number. Steps are skipped while the metric `kl_nats`, the distance that the policies have already gone from
+    those that collected the data, exceeds `max_kl_nats`. Returns the metrics averaged over the last epoch.
     """
     tasks = jax.tree.leaves(data)[0].shape[0]
     size = tasks // minibatches
@@ -87,8 +89,10 @@ def epochs_over_tasks(
     def step(carry: tuple[Any, Any], members: Array):
         params, opt_state = carry
         gradient, metrics = mean_gradient(loss, params, trees.index(data, members), chunk)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        params = eqx.apply_updates(params, trees.scale(-lr, updates))
+        updates, opt_state_after = optimizer.update(gradient, opt_state, params)
+        params_after = eqx.apply_updates(params, trees.scale(-lr, updates))
+        near = metrics["kl_nats"] <= max_kl_nats
+        params, opt_state = trees.where(near, (params_after, opt_state_after), (params, opt_state))
         return (params, opt_state), metrics | {"gradient_norm": optax.global_norm(gradient)}
 
     def epoch(carry, key):

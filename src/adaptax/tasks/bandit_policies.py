@@ -1,16 +1,15 @@
 """The policies that RL² is compared with on Bernoulli bandits, simulated over many bandits at once.
 
 Definitions are those of Duan et al. 2016 (RL²) and of the scripts published with it, with four differences:
-ties are broken at random, not by the lowest arm; UCB1's logarithm counts pulls from 1; parameters are tuned on
-other bandits than those of the report; and the Gittins table is read at an arm's own counts, where the scripts
-read it one success and one failure further.
+ties are broken at random, not by the lowest arm; UCB1's logarithm counts pulls from 1; parameters are tuned
+on other bandits than those of the report; and the Gittins table is read at an arm's own counts, where the
+scripts read it one success and one failure further.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
 
 import jax
 import numpy as np
@@ -23,12 +22,12 @@ Tally = Int[np.ndarray, "B k"]
 Index = Float[np.ndarray, "B k"]
 
 
-class Policy(Protocol):
+class Policy:
     """Gives every arm a number; the arm with the highest is pulled, ties at random."""
 
     def index(self, successes: Tally, failures: Tally, pull: int, rng: np.random.Generator) -> Index:
         """The arms' numbers before pull number `pull` (from 1), in each of B bandits."""
-        ...
+        raise NotImplementedError
 
 
 def play(
@@ -79,7 +78,7 @@ def reference_policies(
 
 
 @dataclasses.dataclass(frozen=True)
-class Random:
+class Random(Policy):
     """Any arm."""
 
     def index(self, successes: Tally, failures: Tally, pull: int, rng: np.random.Generator) -> Index:
@@ -87,7 +86,7 @@ class Random:
 
 
 @dataclasses.dataclass(frozen=True)
-class Greedy:
+class Greedy(Policy):
     """The highest posterior mean (s+1)/(s+f+2)."""
 
     def index(self, successes: Tally, failures: Tally, pull: int, rng: np.random.Generator) -> Index:
@@ -95,7 +94,7 @@ class Greedy:
 
 
 @dataclasses.dataclass(frozen=True)
-class EpsilonGreedy:
+class EpsilonGreedy(Policy):
     """Any arm with probability `epsilon`, else the highest posterior mean."""
 
     epsilon: float
@@ -106,7 +105,7 @@ class EpsilonGreedy:
 
 
 @dataclasses.dataclass(frozen=True)
-class UCB1:
+class UCB1(Policy):
     """k/m + c √(2 ln t / m) (Auer et al. 2002), after an imagined success and failure: k = s+1, m = s+f+2."""
 
     c: float
@@ -117,7 +116,7 @@ class UCB1:
 
 
 @dataclasses.dataclass(frozen=True)
-class Thompson:
+class Thompson(Policy):
     """The best arm of one draw from the posterior Beta(s+1, f+1)."""
 
     def index(self, successes: Tally, failures: Tally, pull: int, rng: np.random.Generator) -> Index:
@@ -125,7 +124,7 @@ class Thompson:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimisticThompson:
+class OptimisticThompson(Policy):
     """The best arm of the likeliest of several draws from the posterior, as RL²'s scripts have it.
 
     (May et al. 2012 mean another policy by this name: one draw, but never below the posterior mean.)
@@ -145,7 +144,7 @@ class OptimisticThompson:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gittins:
+class Gittins(Policy):
     """The highest Gittins index: optimal if rewards were discounted by γ and never ended.
 
     On a finite number of pulls it is a heuristic, whose γ is tuned.

@@ -18,6 +18,7 @@ class _Bandit(TaskFamily):
     """What all bandits share. A task is the arms' means, float32[arms]; the observation is always 0."""
 
     arms: int = 5
+    """Arms to choose from."""
     pulls: int = 10
     """Pulls, that is episodes, in a lifetime."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -60,6 +61,11 @@ class HostFamily:
 
     Tasks are any picklable values, drawn in the parent process. `make` runs in a worker.
     """
+
+    maker: Callable[[Task], Any]
+    """What makes a task's `collection.workers.HostEnv` in a worker: picklable, of a module that imports no JAX."""
+    reports_success: bool = False
+    """True where the environments tell success (`Outcome.success`)."""
 
     @property
     def spec(self) -> Spec:

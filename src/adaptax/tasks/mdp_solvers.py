@@ -23,16 +23,13 @@ State = int | Int[Array, ""]
 # --- planning ----------------------------------------------------------------------------------
 
 
+@functools.partial(jax.jit, static_argnames="horizon")
 def finite_horizon_values(
     P: Float[Array, "S A S"], R: Float[Array, "S A"], horizon: int
 ) -> Float[Array, "{horizon} S A"]:
     """Q*_t(s, a) for t = 0..H−1, undiscounted: Q*_t = R + P max_a Q*_{t+1}, with Q*_H = 0."""
 
-    def backwards(v, _):
-        q = R + P @ v
-        return q.max(axis=1), q
-
-    return jax.lax.scan(backwards, jnp.zeros(len(R)), length=horizon, reverse=True)[1]
+    return _backward_induction(P, R, horizon, lambda q: q.max(axis=1))
 
 
 def value_iteration(
@@ -46,6 +43,11 @@ def value_iteration(
     if not 0.0 <= γ < 1.0:
         raise AdaptaxError(f"Value iteration needs 0 ≤ γ < 1, not {γ}; use finite_horizon_values for γ = 1.")
     sweeps = 1 if γ == 0.0 else math.ceil(math.log(tolerance) / math.log(γ))
+    return _sweep(P, R, γ, sweeps)
+
+
+@jax.jit
+def _sweep(P, R, γ, sweeps) -> Array:
     return jax.lax.fori_loop(0, sweeps, lambda _, v: optimality_backup(P, R, v, γ), jnp.zeros(len(R)))
 
 
@@ -75,6 +77,7 @@ def policy_evaluation(
 # --- policy gradient ---------------------------------------------------------------------------
 
 
+@functools.partial(jax.jit, static_argnames="horizon")
 def expected_return(
     P: Float[Array, "S A S"],
     R: Float[Array, "S A"],
@@ -87,19 +90,26 @@ def expected_return(
     return (π * q).sum(axis=1)[start]
 
 
+@functools.partial(jax.jit, static_argnames="horizon")
 def policy_values(
     P: Float[Array, "S A S"], R: Float[Array, "S A"], logits: Float[Array, "S A"], horizon: int
 ) -> Float[Array, "{horizon} S A"]:
     """Q^π_t(s, a) for t = 0..H−1: Q^π_t = R + P Σ_a π Q^π_{t+1}, with Q^π_H = 0."""
     π = jax.nn.softmax(logits)
+    return _backward_induction(P, R, horizon, lambda q: (π * q).sum(axis=1))
+
+
+def _backward_induction(P, R, horizon: int, value: Callable[[Array], Array]) -> Array:
+    """Q_t = R + P value(Q_{t+1}) for t = 0..H−1, where nothing follows the last step."""
 
     def backwards(v, _):
         q = R + P @ v
-        return (π * q).sum(axis=1), q
+        return value(q), q
 
     return jax.lax.scan(backwards, jnp.zeros(len(R)), length=horizon, reverse=True)[1]
 
 
+@functools.partial(jax.jit, static_argnames="horizon")
 def policy_gradient(
     P: Float[Array, "S A S"],
     R: Float[Array, "S A"],
@@ -109,8 +119,9 @@ def policy_gradient(
 ) -> Float[Array, "S A"]:
     """∇J(θ) in closed form, by the policy-gradient theorem (eq. 13.5) summed over a finite horizon:
 
-    ∂J/∂θ(s, a) = Σ_t d_t(s) π(a|s) (Q^π_t(s, a) − V^π_t(s))
-    d_{t+1}(s') = Σ_{s, a} d_t(s) π(a|s) P(s'|s, a),   d_0 all on `start`
+        ∂J/∂θ(s, a) = Σ_t d_t(s) π(a|s) (Q^π_t(s, a) − V^π_t(s))
+
+    where d_{t+1}(s') = Σ_{s, a} d_t(s) π(a|s) P(s'|s, a) from d_0, which is all on `start`.
     """
     π, q = jax.nn.softmax(logits), policy_values(P, R, logits, horizon)
     advantages = q - (π * q).sum(axis=2, keepdims=True)
@@ -155,8 +166,8 @@ def sarsa(
 
         Q(s, a) ← Q(s, a) + α (R(s, a) + γ Q(s', a') − Q(s, a)),   a' being the action taken in s'
 
-    ε and α are those of `q_learning`. For 0 < exploration_decay ≤ 1 it converges to Q* (Singh et al. 2000: every
-    action is tried for ever, and greed wins in the limit), for 0 to Q^π of the uniformly random policy.
+    ε and α are those of `q_learning`. For 0 < exploration_decay ≤ 1 it converges to Q* (Singh et al.
+    2000: every action recurs, and greed wins in the limit), for 0 to Q^π of the uniformly random policy.
     """
     return _learn(_taken, P, R, γ, steps, key, exploration_decay, rate_decay)
 

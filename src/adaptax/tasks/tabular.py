@@ -25,6 +25,8 @@ class MDP(eqx.Module):
 
 
 class MDPState(eqx.Module):
+    """Where an episode stands."""
+
     state: Int[Array, ""]
     elapsed: Int[Array, ""]
     """Steps taken in the episode."""
@@ -36,10 +38,10 @@ class TabularMDP(TaskFamily):
 
     Mean rewards R(s, a) ~ N(1, 1), observed with noise N(0, 1); transitions P(·|s, a) ~ Dirichlet(1, ..., 1).
     An episode begins in state 0 and lasts exactly `horizon` steps; nothing comes after, so that its end is
-    `terminated`. The state is observed one-hot, the step number is not. With the default sizes the best policy
-    that knows the task earns 21.82 an episode on average, the random one 10.
+    `terminated`. The state is observed one-hot, the step number is not. With the default sizes the best
+    policy that knows the task earns 21.82 an episode on average, the random one 10.
 
-    `ood`: each action in each state leads to one fixed state, drawn uniformly: corners of the prior's support.
+    `ood`: each action in each state leads to one fixed state, drawn uniformly: corners of the prior's range.
     """
 
     states: int = 10

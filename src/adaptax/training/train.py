@@ -132,7 +132,7 @@ def _continue(run: Run, target: int, report: Report) -> Run:
 
 def _program(run: Run) -> Callable[..., Dispatch]:
     if isinstance(run.family, HostFamily):
-        return HostProgram(run.family, run.algorithm)
+        return HostProgram(run.family)
     return make_program(run.family)
 
 

@@ -1,0 +1,146 @@
+"""Speed of meta-training: `python -m benchmarks.speed [NAME ...]`.
+
+Prints, for each setting: seconds per meta-update, environment steps per second *in training* (collection and learning), compile
+seconds, peak memory, achieved matmul FLOP/s as a fraction of this machine's own measured peak, and where the time goes. Each
+setting runs in a process of its own. Times are medians; compare ratios within one run of this program only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+SETTINGS: dict[str, str] = {
+    "rl2-gru64": "RL², GRU 64, 256 bandits × 100 pulls, PPO 4 epochs × 4 minibatches",
+    "rl2-gru256": "RL², GRU 256, 60 bandits × 100 pulls, the paper's 8 epochs (pytorch_rl2: 364 steps/s)",
+    "maml-ppo": "MAML, PPO-style outer step, 20 tasks × 2 × 20 × 100, MLP 64-64",
+    "maml-trpo-64": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 64-64 (pytorch-maml-rl: 7.5 s)",
+    "maml-trpo-100": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 100-100 (learn2learn: 51 s)",
+    "maml-gradient": "one second-order meta-gradient, 40 tasks × 2 × 20 × 100, MLP 100-100",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SETTINGS)}; all by default")
+    parser.add_argument("--json", action="store_true", help="one JSON line per setting")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(measure(args.child)))
+        return
+    unknown = set(args.names) - set(SETTINGS)
+    if unknown:
+        parser.error(f"there is no setting {sorted(unknown)[0]}; choose of {', '.join(SETTINGS)}")
+    for name in args.names or SETTINGS:
+        done = subprocess.run([sys.executable, "-m", "benchmarks.speed", "--child", name], stdout=subprocess.PIPE, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        print(json.dumps({"name": name} | result) if args.json else describe(name, result), flush=True)
+
+
+def describe(name: str, r: dict[str, Any]) -> str:
+    return (
+        f"{name}: {SETTINGS[name]}\n"
+        f"    {r['seconds_per_update']:.3f} s per meta-update ({r['fastest']:.3f}–{r['slowest']:.3f}, {r['repeats']} repeats)"
+        f" = collect {r['collect_seconds']:.3f} + learn {r['learn_seconds']:.3f}\n"
+        f"    {r['env_steps_per_second']:,.0f} environment steps/s in training · compile {r['compile_seconds']:.1f} s"
+        f" (cold) · peak memory {r['peak_megabytes']:,.0f} MB\n"
+        f"    learn: {r['learn_gflop']:.1f} GFLOP of matmul, {r['learn_gflops']:.1f} GFLOP/s"
+        f" = {100 * r['learn_gflops'] / r['peak_gflops']:.0f}% of the measured peak {r['peak_gflops']:.1f}"
+    )
+
+
+def matmul_peak(n: int = 1024, repeats: int = 20) -> float:
+    """GFLOP/s of the best of some n × n float32 products."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.ones((n, n))
+    f = jax.jit(lambda a: a @ a)
+    f(a).block_until_ready()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        f(a).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times) / 1e9
+
+
+def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
+    """Compiles cold, then repeats for about `seconds`."""
+    import equinox as eqx
+    import jax
+
+    from adaptax import MAML, RL2
+    from adaptax.algorithms.base import Config
+    from adaptax.collection.collect import collect
+    from adaptax.tasks import BernoulliBandit, PointNavigation, TaskFamily
+    from adaptax.training.program import behaviour_and_keys, draw_tasks, learn
+    from benchmarks.flops import matmul_flops
+
+    config: Config
+    family: TaskFamily
+    if name.startswith("rl2"):
+        family = BernoulliBandit(arms=5, pulls=100)
+        config = RL2(tasks=256) if name == "rl2-gru64" else RL2(tasks=60, hidden=256, epochs=8, minibatches=1)
+    else:
+        family = PointNavigation()
+        hidden = (100, 100) if name in ("maml-trpo-100", "maml-gradient") else (64, 64)
+        config = {
+            "maml-ppo": MAML(hidden=hidden),
+            "maml-gradient": MAML(hidden=hidden, tasks=40, epochs=1),
+        }.get(name, MAML(hidden=hidden, outer="trpo"))
+    algorithm = config.build(family.spec)
+    state = algorithm.init(jax.random.key(0))
+
+    def gather(algorithm, state):
+        behaviour, keys, key = behaviour_and_keys(
+            algorithm, state, lambda k: draw_tasks(family, k, "train", algorithm.tasks)
+        )
+        return collect(algorithm.learner, family, behaviour, algorithm.layout, keys)[0], key
+
+    started = time.perf_counter()
+    gather_c = eqx.filter_jit(gather).lower(algorithm, state).compile()
+    lifetime, key = gather_c(algorithm, state)
+    learn_c = eqx.filter_jit(learn).lower(algorithm, state, lifetime, key).compile()
+    compile_seconds = time.perf_counter() - started
+    jax.block_until_ready(learn_c(algorithm, state, lifetime, key))
+
+    collects, learns, steps = [], [], []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(learns) < 5:
+        t0 = time.perf_counter()
+        lifetime, key = jax.block_until_ready(gather_c(algorithm, state))
+        t1 = time.perf_counter()
+        state, metrics, _ = jax.block_until_ready(learn_c(algorithm, state, lifetime, key))
+        t2 = time.perf_counter()
+        collects.append(t1 - t0)
+        learns.append(t2 - t1)
+        steps.append(int(metrics["env_steps"]))
+    totals = [c + n for c, n in zip(collects, learns, strict=True)]
+    flop = matmul_flops(lambda s, x, k: eqx.filter(learn(algorithm, s, x, k), eqx.is_array), state, lifetime, key)
+    learn_seconds = statistics.median(learns)
+    return {
+        "seconds_per_update": statistics.median(totals),
+        "fastest": min(totals),
+        "slowest": max(totals),
+        "repeats": len(totals),
+        "collect_seconds": statistics.median(collects),
+        "learn_seconds": learn_seconds,
+        "env_steps_per_second": statistics.median(s / t for s, t in zip(steps, totals, strict=True)),
+        "compile_seconds": compile_seconds,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "learn_gflop": flop / 1e9,
+        "learn_gflops": flop / 1e9 / learn_seconds,
+        "peak_gflops": matmul_peak(),
+    }
+
+
+if __name__ == "__main__":
+    main()
