@@ -1,4 +1,7 @@
-"""Environments of several streams, stepped in one process. Imports no JAX, so that worker processes start fast."""
+"""Environments of several streams, stepped in one process.
+
+Imports no JAX, so that worker processes start fast.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ import numpy as np
 from adaptax.errors import AdaptaxError, told
 
 
+Answer = tuple[np.ndarray, float, bool, bool, bool]
+"""(true next observation float32[D], reward, terminated, truncated, success) of a step."""
+
+
 class HostEnv(Protocol):
     """One task's environment as a slot holds it."""
 
@@ -19,8 +26,8 @@ class HostEnv(Protocol):
         """Begins an episode; the first observation, float32[D]."""
         ...
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
-        """(true next observation float32[D], reward, terminated, truncated, success); the action is in its own units."""
+    def step(self, action: np.ndarray) -> Answer:
+        """One step; `action` is flat and in the environment's own units."""
         ...
 
     def close(self) -> None: ...
@@ -53,22 +60,24 @@ class Report(NamedTuple):
     """Slot -> what went wrong; None where the slot was lost through another's fault."""
 
     @staticmethod
-    def of(done: dict[int, tuple[np.ndarray, float, bool, bool, bool]], failures: dict[int, str | None]) -> Report:
-        """From each slot's (obs, reward, terminated, truncated, success)."""
+    def of(done: dict[int, Answer], failures: dict[int, str | None]) -> Report:
+        """From each slot's answer."""
         columns = list(zip(*done.values(), strict=True)) or [[]] * 5
         dtypes = (np.float32, np.float32, np.bool_, np.bool_, np.bool_)
         with np.errstate(over="ignore"):  # the collector reports an infinity with its task
-            arrays = [np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
-        return Report(np.array(list(done), int), *arrays, failures)
+            obs, reward, *flags = (np.array(c, dtype) for c, dtype in zip(columns, dtypes, strict=True))
+        terminated, truncated, success = flags
+        return Report(np.array(list(done), int), obs, reward, terminated, truncated, success, failures)
 
     @staticmethod
     def joined(reports: list[Report]) -> Report:
         """The reports of several workers as one."""
         failures = {slot: message for report in reports for slot, message in report.failures.items()}
-        filled = [report[:-1] for report in reports if len(report.slots)]
+        filled = [report for report in reports if len(report.slots)]
         if not filled:
             return Report.of({}, failures)
-        return Report(*(np.concatenate(parts) for parts in zip(*filled, strict=True)), failures)
+        columns = {name: np.concatenate([getattr(r, name) for r in filled]) for name in Report._fields[:-1]}
+        return Report(**columns, failures=failures)
 
 
 class Slots:
@@ -94,7 +103,7 @@ class Slots:
 
         Raises AdaptaxError where the fault is one that no repetition mends.
         """
-        done: dict[int, tuple[np.ndarray, float, bool, bool, bool]] = {}
+        done: dict[int, Answer] = {}
         failures: dict[int, str | None] = {}
         actions = dict(zip(orders.advance.tolist(), orders.actions, strict=True))
         for slot in [*orders.begin, *actions]:

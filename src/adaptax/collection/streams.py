@@ -1,13 +1,14 @@
-"""Where the streams of a host collection stand. An episode can be redone: its stream goes back while the others go on."""
+"""Where the streams of a host collection stand. An episode can be redone: its stream goes back, the others go on."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from adaptax.networks.encoding import zero_action
-from adaptax.types import Layout, Spec, Step
+from adaptax.types import Layout, Spec
 
 
 @dataclasses.dataclass
@@ -44,15 +45,15 @@ class Streams:
     def new(number: int, spec: Spec) -> Streams:
         """Streams in which nothing has happened."""
 
-        def zeros(dtype, *shape):
+        def zeros(dtype: Any, *shape: int) -> np.ndarray:
             return np.zeros((number, *shape), dtype)
 
         action = zero_action(spec.action)
         return Streams(
             obs=zeros(np.float32, *spec.observation),
             prev_action=zeros(action.dtype, *action.shape), prev_reward=zeros(np.float32),
-            first=~zeros(bool), episode=zeros(np.int32), elapsed=zeros(np.int32), remaining=zeros(np.int32),
-            t=zeros(np.int32), waiting=~zeros(bool), seeded_at=zeros(np.int32, 2), seed=zeros(np.int64),
+            first=np.ones(number, bool), episode=zeros(np.int32), elapsed=zeros(np.int32), remaining=zeros(np.int32),
+            t=zeros(np.int32), waiting=np.ones(number, bool), seeded_at=zeros(np.int32, 2), seed=zeros(np.int64),
             start=zeros(np.int32), kept=zeros(bool), carried=zeros(bool), failures=zeros(np.int32),
         )  # fmt: skip
 
@@ -69,32 +70,33 @@ class Streams:
         """bool[S]: which have not finished the round."""
         return (self.t < layout.steps) & (self.remaining > 0)
 
-    def seen(self) -> Step:
-        """Step[S]: what the learner sees in the next row."""
-        return Step(self.obs, self.prev_action, self.prev_reward, self.first, self.episode)
+    def seen(self) -> dict[str, np.ndarray]:
+        """The fields of Step[S] that the learner sees in the next row."""
+        names = ("obs", "prev_action", "prev_reward", "first", "episode")
+        return {name: getattr(self, name) for name in names}
 
     def begin(self, s: np.ndarray, obs: np.ndarray) -> None:
         """Streams `s` have had their environments reset."""
         self.obs[s], self.waiting[s] = obs, False
 
-    def advance(self, s: np.ndarray, row: Step, k: int, layout: Layout) -> None:
-        """Streams `s` have gone through the rows Step[len(s)] of round k."""
-        self.obs[s], self.prev_action[s], self.prev_reward[s] = row.next_obs, row.action, row.reward
+    def advance(self, s: np.ndarray, row: dict[str, Any], k: int, layout: Layout) -> None:
+        """Streams `s` have gone through a row of round k, the fields of Step[len(s)]."""
+        self.obs[s], self.prev_action[s], self.prev_reward[s] = row["next_obs"], row["action"], row["reward"]
         self.first[s] = False
         self.t[s] += 1
         self.elapsed[s] += 1
-        ended = s[np.asarray(row.terminated | row.truncated)]
+        ended = s[row["terminated"] | row["truncated"]]
         self.episode[ended] += 1
         self.remaining[ended] -= layout.episodes is not None
         self._await_episode(ended, k)
 
-    def redo(self, s: int, k: int, rows: Step | None, own_fault: bool) -> None:
-        """Stream `s`, whose episode failed in round k, goes back to its first row; `rows` [S, T] are those so far."""
+    def redo(self, s: int, k: int, rows: dict[str, Any] | None, own_fault: bool) -> None:
+        """Stream `s`, whose episode failed in round k, goes back to its first row. `rows` [S, T]: those so far."""
         if rows is not None and self.t[s] > self.start[s]:
-            self.prev_action[s] = rows.prev_action[s, self.start[s]]
-            self.prev_reward[s] = rows.prev_reward[s, self.start[s]]
+            self.prev_action[s] = rows["prev_action"][s, self.start[s]]
+            self.prev_reward[s] = rows["prev_reward"][s, self.start[s]]
         if self.carried[s]:
-            # The learner has adapted to the episode's beginning, which cannot be taken back: the episode has been left.
+            # The learner has adapted to its beginning, which cannot be taken back: the episode has been left.
             self.episode[s] += 1
             self.carried[s] = False
             self.seeded_at[s] = k, 0

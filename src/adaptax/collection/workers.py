@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -26,7 +27,7 @@ UNGUARDED = 77
 START_SECONDS = 120.0
 """How long a process may take to start and to import the user's modules."""
 STOP_SECONDS = 3.0
-"""How long a process may take to close its environments before it is killed."""
+"""How long processes may take to close their environments before they are killed."""
 
 
 class WorkerPool:
@@ -93,8 +94,9 @@ class WorkerPool:
         """Closes the environments and ends the processes."""
         for worker in self._workers:
             worker.ask_to_stop()
+        deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
-            worker.stop()
+            worker.stop(max(0.0, deadline - time.monotonic()))
         self._workers = []
 
     def __enter__(self) -> Self:
@@ -134,7 +136,7 @@ class _Here:
     def ask_to_stop(self) -> None:
         self._slots.close()
 
-    def stop(self) -> None:
+    def stop(self, patience_seconds: float) -> None:
         """Nothing is left to end."""
 
 
@@ -188,7 +190,7 @@ class _Process:
             return answer
         guilty = self._at[0]
         slots = [*self._orders.begin, *self._orders.advance.tolist()]
-        self.stop(patience_seconds=0.0)
+        self.stop(0.0)
         self._start()
         self.await_start()
         self._send(self._tasks)
@@ -197,7 +199,7 @@ class _Process:
     def ask_to_stop(self) -> None:
         self._send(None)
 
-    def stop(self, patience_seconds: float = STOP_SECONDS) -> None:
+    def stop(self, patience_seconds: float) -> None:
         self._process.join(patience_seconds)
         if self._process.is_alive():
             self._process.kill()

@@ -58,8 +58,7 @@ class GRU(eqx.Module):
 
         r = σ(Wᵣx + Uᵣh)   z = σ(W_z x + U_z h)   n = tanh(Wₙx + r ⊙ (Uₙh + b))   h' = (1 − z) ⊙ n + z ⊙ h
 
-    `unroll` equals a scan of `__call__` but multiplies the inputs of all steps with W at once, and its
-    hand-written transpose does the same for the weights' gradients: two large products instead of 2T small ones.
+    `unroll` equals a scan of `__call__`, but multiplies the inputs of all steps with W at once.
     """
 
     input: Dense
@@ -84,59 +83,18 @@ class GRU(eqx.Module):
         self, h: Float[Array, " hidden"], xs: Float[Array, "T in_"], keep: Bool[Array, " T"]
     ) -> Float[Array, "T hidden"]:
         """Hidden states after each of T steps; the state passes unchanged through steps where `keep` is False."""
-        return _scan_cells(self.recurrent, self.bias, h, jax.vmap(self.input)(xs), keep)
 
+        def step(h, inputs):
+            wx, kept = inputs
+            h = jnp.where(kept, _cell(self.recurrent, self.bias, h, wx), h)
+            return h, h
 
-def _gates(recurrent, bias, h, wx):
-    r_x, z_x, n_x = jnp.split(wx, 3)
-    r_h, z_h, n_h = jnp.split(recurrent @ h, 3)
-    r, z = jax.nn.sigmoid(r_x + r_h), jax.nn.sigmoid(z_x + z_h)
-    a = n_h + bias
-    return r, z, a, jnp.tanh(n_x + r * a)
+        return jax.lax.scan(step, h, (jax.vmap(self.input)(xs), keep))[1]
 
 
 def _cell(recurrent, bias, h, wx):
-    _, z, _, n = _gates(recurrent, bias, h, wx)
+    r_x, z_x, n_x = jnp.split(wx, 3)
+    r_h, z_h, n_h = jnp.split(recurrent @ h, 3)
+    r, z = jax.nn.sigmoid(r_x + r_h), jax.nn.sigmoid(z_x + z_h)
+    n = jnp.tanh(n_x + r * (n_h + bias))
     return n + z * (h - n)
-
-
-@jax.custom_vjp
-def _scan_cells(recurrent, bias, h0, wxs, keep):
-    def step(h, inputs):
-        wx, kept = inputs
-        h = jnp.where(kept, _cell(recurrent, bias, h, wx), h)
-        return h, h
-
-    return jax.lax.scan(step, h0, (wxs, keep))[1]
-
-
-def _scan_cells_forward(recurrent, bias, h0, wxs, keep):
-    hs = _scan_cells(recurrent, bias, h0, wxs, keep)
-    return hs, (recurrent, bias, h0, wxs, keep, hs)
-
-
-def _scan_cells_backward(saved, d_hs):
-    """Back-propagation through time; W's and U's gradients are left to one product over all steps."""
-    recurrent, bias, h0, wxs, keep, hs = saved
-    h_before = jnp.concatenate([h0[None], hs[:-1]])
-    # The gates of all steps at once: no recurrence is needed to recompute them from the stored states.
-    r, z, a, n = jax.vmap(_gates, (None, None, 0, 0))(recurrent, bias, h_before, wxs)
-
-    def step(d_h, inputs):
-        d_out, kept, r, z, a, n, h = inputs
-        d = d_h + d_out
-        d_n = d * (1.0 - z) * (1.0 - n * n)
-        d_r, d_z = d_n * a * r * (1.0 - r), d * (h - n) * z * (1.0 - z)
-        d_uh = jnp.where(kept, jnp.concatenate([d_r, d_z, d_n * r]), 0.0)
-        d_before = jnp.where(kept, d * z, d) + recurrent.T @ d_uh
-        return d_before, (d_uh, jnp.where(kept, d_n, 0.0))
-
-    d_h0, (d_uhs, d_ns) = jax.lax.scan(
-        step, jnp.zeros_like(h0), (d_hs, keep, r, z, a, n, h_before), reverse=True
-    )
-    hidden = h0.shape[-1]
-    d_wxs = jnp.concatenate([d_uhs[:, : 2 * hidden], d_ns], axis=1)
-    return d_uhs.T @ h_before, d_uhs[:, 2 * hidden :].sum(0), d_h0, d_wxs, None
-
-
-_scan_cells.defvjp(_scan_cells_forward, _scan_cells_backward)

@@ -1,0 +1,112 @@
+"""What a report is made of: plain numbers and names, so that anything that has results can have a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from adaptax.errors import AdaptaxError
+
+Kind = Literal["learner", "baseline", "ceiling"]
+KINDS: tuple[Kind, ...] = ("learner", "baseline", "ceiling")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationSummary:
+    """How one method, learner or baseline, does on tasks of one split. P: points of its adaptation curve."""
+
+    label: str
+    """Name of the method, e.g. "maml", "random", "oracle"."""
+    split: str
+    """"train", "test" or "ood"."""
+    steps_consumed: Sequence[float]
+    """[P], environment steps of the new task that had been used before each point."""
+    episodes: Sequence[int]
+    """[P], the index of the round or episode that each point measures."""
+    mean: Sequence[float]
+    """[P], mean return of an episode over tasks and seeds."""
+    low: Sequence[float]
+    """[P], lower end of the 95% interval of `mean`."""
+    high: Sequence[float]
+    """[P], upper end."""
+    iqm: float
+    """Interquartile mean of the score over tasks and seeds."""
+    interval: tuple[float, float]
+    """95% interval of `iqm`."""
+    score: str = "return after adaptation"
+    """What `iqm` and `interval` are of."""
+    success_rate: float | None = None
+    """Share of episodes that succeed after adaptation, 0 to 1, where the family defines success."""
+    regret: float | None = None
+    """Best possible minus achieved return of an episode after adaptation, where the best is known."""
+    n_tasks: int
+    n_seeds: int
+    actions: Literal["sampled", "modal"]
+    seconds: float
+    """Wall-clock time of the evaluation."""
+    kind: Kind = "learner"
+    """A "ceiling" is told what others must find out, or is computed."""
+    shared_tasks: bool = False
+    """True where the family trains and tests on the same tasks."""
+    notes: str = ""
+
+    def __post_init__(self):
+        curve = ("steps_consumed", "episodes", "mean", "low", "high")
+        for name in (*curve, "interval"):  # tuples, so that equal evaluations can be found
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        sizes = {name: len(getattr(self, name)) for name in curve}
+        if len(set(sizes.values())) > 1 or not self.mean:
+            raise AdaptaxError(
+                f"The evaluation of '{self.label}' needs the same number of adaptation points, at least one, "
+                f"in each of {sizes}; evaluate it again."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """A meta-training run (one seed of it) and what was found about it."""
+
+    name: str
+    algorithm: str
+    family: str
+    config: dict[str, Any]
+    """Everything needed to repeat it, nested as it likes; "seed" tells runs of one configuration apart."""
+    metrics: Sequence[dict[str, Any]] = ()
+    """A row per meta-update: "update", "env_steps" (so far), "return", "seconds" (so far), and what the algorithm adds."""
+    evaluations: Sequence[EvaluationSummary] = ()
+    command: str = ""
+    """The command that repeats it."""
+
+
+def by_family(runs: Iterable[RunSummary]) -> dict[str, list[RunSummary]]:
+    """The runs of each task family: returns of different families do not compare."""
+    families: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+    return families
+
+
+def all_evaluations(runs: Iterable[RunSummary]) -> list[EvaluationSummary]:
+    """The evaluations of several runs of one family, best first within each kind.
+
+    Equal ones (the same baseline, listed under each run) appear once; different ones of the same label get the name of their
+    run.
+    """
+    owners: dict[EvaluationSummary, str] = {}
+    for run in runs:
+        for evaluation in run.evaluations:
+            owners.setdefault(evaluation, run.name)
+    names = [(evaluation.label, evaluation.split) for evaluation in owners]
+    named = [
+        dataclasses.replace(e, label=f"{e.label} ({owner})") if names.count((e.label, e.split)) > 1 else e
+        for e, owner in owners.items()
+    ]
+    return sorted(named, key=lambda e: (KINDS.index(e.kind), math.isnan(e.iqm), -e.iqm))
+
+
+def headline_split(evaluations: Sequence[EvaluationSummary]) -> str:
+    """The split that a report speaks of first: "test" where there is one."""
+    splits = [e.split for e in evaluations]
+    return "test" if "test" in splits else splits[0]

@@ -1,0 +1,203 @@
+"""The tables of a report, as text: for the terminal (rich) and for the page alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import rich.box
+import rich.markup
+import rich.table
+
+from adaptax.reports.numbers import NOTHING, bracket, count, decimals, duration, number, percent
+from adaptax.reports.summary import EvaluationSummary, RunSummary, headline_split
+
+PATH_POINTS = 5
+"""Points of an adaptation curve that fit in one cell."""
+SPLITS = ("train", "test", "ood")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A title, columns and rows of finished text; `note` says how to read them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    text_columns: frozenset[int] = frozenset({0})
+    """Columns that are set from the left; the others hold numbers."""
+    strong: frozenset[int] = frozenset()
+    """Rows to stand out: the learners among baselines."""
+
+
+def console(table: Table) -> rich.table.Table:
+    """The table for a terminal."""
+    out = rich.table.Table(
+        title=table.title, caption=table.note or None, box=rich.box.SIMPLE_HEAD, title_justify="left",
+        caption_justify="left", title_style="bold", caption_style="dim", pad_edge=False,
+    )  # fmt: skip
+    for i, column in enumerate(table.columns):
+        out.add_column(rich.markup.escape(column), justify="left" if i in table.text_columns else "right")
+    for i, row in enumerate(table.rows):
+        out.add_row(*map(rich.markup.escape, row), style="bold" if i in table.strong else None)
+    return out
+
+
+def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None) -> Table:
+    """A row per method on one split (None: the test split): score, interval, adaptation, steps consumed, cost."""
+    split = headline_split(evaluations) if split is None else split
+    shown = [e for e in evaluations if e.split == split]
+    places, curve_places = _score_places(shown), _curve_places(shown)
+    columns = {
+        "method": [e.label for e in shown],
+        "IQM": [number(e.iqm, places) for e in shown],
+        "95% interval": [bracket(*e.interval, places) for e in shown],
+        "return as it adapts": [_path(e, curve_places) for e in shown],
+        "steps used": [count(e.steps_consumed[-1]) for e in shown],
+        "success": [percent(e.success_rate) for e in shown],
+        "regret": [number(e.regret, curve_places) for e in shown],
+        "tasks × seeds": [f"{count(e.n_tasks)} × {e.n_seeds}" for e in shown],
+        "actions": [e.actions for e in shown],
+        "time": [duration(e.seconds) for e in shown],
+    }
+    for optional in ("success", "regret"):
+        if set(columns[optional]) == {NOTHING}:
+            del columns[optional]
+    scores = " / ".join(dict.fromkeys(e.score for e in shown))
+    note = (
+        f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. Return as it adapts: "
+        "mean return of an episode before and after adaptation (at most five points). Steps used: environment steps of "
+        "the new task before the last point. Time: wall clock of the evaluation."
+    )
+    names = list(columns)
+    return Table(
+        f"Unseen tasks ({split})" if split != "train" and not any(e.shared_tasks for e in shown) else f"Tasks ({split})",
+        names,
+        list(zip(*columns.values(), strict=True)),
+        note,
+        frozenset(names.index(name) for name in ("method", "return as it adapts", "actions")),
+        frozenset(i for i, e in enumerate(shown) if e.kind == "learner"),
+    )
+
+
+def splits(evaluations: Sequence[EvaluationSummary]) -> Table:
+    """A row per method; train, test and ood side by side."""
+    places = _score_places(evaluations)
+    found = {(e.label, e.split): e for e in evaluations}
+    labels = list(dict.fromkeys(e.label for e in evaluations))
+    names = [s for s in SPLITS if any(e.split == s for e in evaluations)]
+    rows = []
+    for label in labels:
+        cells = [found.get((label, split)) for split in names]
+        rows.append(
+            [label]
+            + [NOTHING if e is None else f"{number(e.iqm, places)} {bracket(*e.interval, places)}" for e in cells]
+        )
+    learners = {e.label for e in evaluations if e.kind == "learner"}
+    strong = frozenset(i for i, label in enumerate(labels) if label in learners)
+    note = f"IQM and its 95% interval. {shared_note(evaluations)}"
+    return Table("Train, test, out of distribution", ["method", *names], rows, note, strong=strong)
+
+
+def shared_note(evaluations: Sequence[EvaluationSummary]) -> str:
+    """Which splits share tasks, and which were not evaluated."""
+    shared = any(e.shared_tasks for e in evaluations)
+    absent = [s for s in SPLITS if not any(e.split == s for e in evaluations)]
+    sentence = (
+        "Train and test share their tasks: the test column tells how the learner adapts to tasks that it was trained on."
+        if shared
+        else "No two splits share tasks."
+    )
+    return sentence + (f" Not evaluated: {', '.join(absent)}." if absent else "")
+
+
+def adaptation(evaluation: EvaluationSummary) -> Table:
+    """Every point of one adaptation curve."""
+    e, places = evaluation, _curve_places([evaluation])
+    rows = [
+        [str(episode), count(steps), number(mean, places), bracket(low, high, places)]
+        for episode, steps, mean, low, high in zip(e.episodes, e.steps_consumed, e.mean, e.low, e.high, strict=True)
+    ]
+    columns = ["point", "steps used before", "mean return", "95% interval"]
+    return Table(f"{e.label} ({e.split})", columns, rows, e.notes, frozenset())
+
+
+def training(runs: Sequence[RunSummary]) -> Table:
+    """A row per run: how much meta-training took, and where it ended."""
+    finals, rows = [], []
+    for run in runs:
+        values = np.array([metric(row, "return") for row in run.metrics[-max(1, len(run.metrics) // 10) :]])
+        finite = values[np.isfinite(values)]
+        finals.append(float(finite.mean()) if finite.size else math.nan)
+    places = decimals([], finals)
+    for run, final in zip(runs, finals, strict=True):
+        last = run.metrics[-1] if run.metrics else {}
+        seconds, env_steps = metric(last, "seconds"), metric(last, "env_steps")
+        bad = sum(not math.isfinite(metric(row, "return")) for row in run.metrics)
+        rows.append(
+            [run.name, run.algorithm, count(metric(last, "update")), count(env_steps), duration(seconds)]
+            + [count(env_steps / seconds) if seconds > 0 else NOTHING, number(final, places), str(bad) if bad else ""]
+        )
+    columns = ["run", "algorithm", "meta-updates", "env steps", "time", "env steps/s", "final return", "not finite"]
+    wanted = range(len(columns)) if any(row[-1] for row in rows) else range(len(columns) - 1)
+    note = "Final return: mean over the last tenth of the meta-updates."
+    if any(row[-1] for row in rows):
+        note += " Not finite: meta-updates whose return is NaN, infinite or missing; they are left out of plots and means."
+    return Table(
+        "Meta-training", [columns[i] for i in wanted], [[row[i] for i in wanted] for row in rows], note, frozenset({0, 1})
+    )
+
+
+def settings(runs: Sequence[RunSummary]) -> list[Table]:
+    """The configuration: what all runs share, and what differs from run to run."""
+    flat = [flatten(run.config) for run in runs]
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    values = {key: [config.get(key, NOTHING) for config in flat] for key in keys}
+    shared = [key for key in keys if len(set(values[key])) == 1]
+    differing = [key for key in keys if key not in shared]
+    tables = []
+    if differing:
+        rows = [[run.name, *(values[key][i] for key in differing)] for i, run in enumerate(runs)]
+        everywhere = frozenset(range(len(differing) + 1))
+        tables.append(Table("What differs between the runs", ["run", *differing], rows, "", everywhere))
+    if shared:
+        title = "Settings" if len(runs) == 1 else "What the runs share"
+        rows = [[key, values[key][0]] for key in shared]
+        tables.append(Table(title, ["setting", "value"], rows, "", frozenset({0, 1})))
+    return tables
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{"a": {"b": 1}} -> {"a.b": "1"}."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            listed = isinstance(value, (list, tuple))
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if listed else str(value)
+    return flat
+
+
+def metric(row: Mapping[str, Any], name: str) -> float:
+    """A value of a row of metrics; NaN where it is missing."""
+    value = row.get(name)
+    return math.nan if value is None else float(value)
+
+
+def _path(e: EvaluationSummary, places: int) -> str:
+    points = np.unique(np.linspace(0, len(e.mean) - 1, PATH_POINTS).round().astype(int))
+    return " → ".join(number(e.mean[i], places) for i in points)
+
+
+def _score_places(evaluations: Sequence[EvaluationSummary]) -> int:
+    return decimals([(e.interval[1] - e.interval[0]) / 2 for e in evaluations], [e.iqm for e in evaluations])
+
+
+def _curve_places(evaluations: Sequence[EvaluationSummary]) -> int:
+    widths = [(high - low) / 2 for e in evaluations for low, high in zip(e.low, e.high, strict=True)]
+    return decimals(widths, [x for e in evaluations for x in e.mean])
