@@ -117,7 +117,7 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 
 def _to_numpy(leaf: Any) -> np.ndarray:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf, order="C")
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

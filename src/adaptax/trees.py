@@ -34,6 +34,15 @@ def add(a: T, b: T) -> T:
     return jax.tree.map(jnp.add, a, b)
 
 
+def strongly_typed(tree: T) -> T:
+    """The same arrays without JAX's mark of a Python number (weak type), which would compile a program twice."""
+
+    def strong(x: Any) -> Any:
+        return jnp.asarray(x, x.dtype) if getattr(x, "weak_type", False) else x
+
+    return jax.tree.map(strong, tree)
+
+
 def all_finite(tree: Any) -> Bool[Array, ""]:
     """True where no floating leaf holds a NaN or an infinity."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]

@@ -123,8 +123,8 @@ def test_bayes_optimal_value_equals_plain_recursion_and_grows(arms, pulls):
 
 def test_too_large_a_programme_is_refused(monkeypatch):
     monkeypatch.setattr("adaptax.tasks.bandit_planning.MAX_BELIEFS", 1000)
-    with pytest.raises(AdaptaxError, match=r"5 arms and 100 pulls have over 1,000 beliefs"):
-        bayes_optimal_value(5, 100)
+    with pytest.raises(AdaptaxError, match=r"5 arms and 12 pulls have over 1,000 beliefs"):
+        bayes_optimal_value(5, 12)
 
 
 # --- Gittins indices ---------------------------------------------------------------------------
@@ -239,6 +239,22 @@ def test_ties_are_broken_at_random_and_play_follows_its_key():
     again, other = (policies.play(policies.Greedy(), means, 3, jax.random.key(k)) for k in (0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_play_counts_pulls_from_one_and_tallies_what_was_paid():
+    seen = []
+
+    class Recorder(policies.Policy):
+        def index(self, successes, failures, pull, rng):
+            seen.append((pull, successes.copy(), failures.copy()))
+            return np.tile([0.0, 1.0], (len(successes), 1))
+
+    rewards = policies.play(Recorder(), np.full((6, 2), 0.5), 5, jax.random.key(2))
+    assert [pull for pull, *_ in seen] == [1, 2, 3, 4, 5]
+    for pull, successes, failures in seen:
+        np.testing.assert_array_equal(successes[:, 1], rewards[:, : pull - 1].sum(axis=1))
+        np.testing.assert_array_equal(successes[:, 1] + failures[:, 1], pull - 1)
+        assert not successes[:, 0].any() and not failures[:, 0].any()
 
 
 def test_tuning_finds_the_better_candidate_on_other_bandits():

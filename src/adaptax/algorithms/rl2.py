@@ -92,7 +92,7 @@ class RL2Learner(Learner):
             gru=GRU(trial_inputs_size(self.spec), self.hidden, k1),
             policy=Dense(self.hidden, self.spec.action.size, 0.01, k2),
             value=Dense(self.hidden, 1, 1.0, k3),
-            log_std=jnp.full((self.spec.action.size,), -0.5),
+            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 

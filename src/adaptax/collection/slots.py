@@ -26,7 +26,7 @@ class HostEnv(Protocol):
         """Begins an episode; the first observation, float32[D]."""
         ...
 
-    def step(self, action: np.ndarray) -> Answer:
+    def step(self, action: np.ndarray | np.generic) -> Answer:
         """One step; `action` is flat and in the environment's own units."""
         ...
 

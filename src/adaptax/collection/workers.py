@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class WorkerPool:
             worker.stop(max(0.0, deadline - time.monotonic()))
         self._workers = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -17,7 +17,7 @@ Counts = tuple[tuple[int, int], ...]
 """A belief: (successes, failures) of every arm that has been pulled, sorted."""
 
 MAX_BELIEFS = 500_000
-"""The largest dynamic programme that `bayes_optimal_value` takes on: some seconds and 300 MB."""
+"""The largest dynamic programme that `bayes_optimal_value` takes on: some ten seconds and 150 MB."""
 
 
 @functools.cache

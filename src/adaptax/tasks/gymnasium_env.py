@@ -77,7 +77,7 @@ def decode_action(space: spaces.Space, numbers: np.ndarray) -> Any:
             values = numbers.reshape(space.shape).astype(np.float64)
             values = values if np.issubdtype(space.dtype, np.floating) else np.rint(values)
             # Float32 may round a bound outwards.
-            return np.clip(values, space.low, space.high).astype(space.dtype)
+            return np.asarray(np.clip(values, space.low, space.high), space.dtype)
     raise TypeError(f"decode_action: {space} is not supported")
 
 
@@ -98,7 +98,7 @@ class FlatEnv:
             )
         return self._flat(answer[0])
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+    def step(self, action: np.ndarray | np.generic) -> tuple[np.ndarray, float, bool, bool, bool]:
         """(observation float32[D], reward, terminated, truncated, success)."""
         answer = self.env.step(decode_action(self.env.action_space, np.atleast_1d(action)))
         if not (isinstance(answer, tuple) and len(answer) == 5):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Self
 
 
 class Interrupts:
@@ -16,7 +15,7 @@ class Interrupts:
 
     asked: bool = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Interrupts:
         self._before = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adaptax import trees
 from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Config
 from adaptax.errors import AdaptaxError
@@ -68,7 +69,7 @@ def train(
         raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
     enable_compilation_cache()
     algorithm = config.build(family.spec)
-    state = algorithm.init(jax.random.key(seed))
+    state = trees.strongly_typed(algorithm.init(jax.random.key(seed)))
     run = Run(
         algorithms.name_of(config), config, family.spec, families.describe(family), seed, state, directory,
         _family=family, _algorithm=algorithm,

@@ -1,0 +1,67 @@
+"""Learning results: that a method adapts, shown as DESIGN asks for.
+
+At least five seeds meet at least 100 unseen tasks; adapted minus unadapted, and adapted minus the multi-task learner, must have
+95% intervals above zero.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptax import statistics
+from adaptax.algorithms.base import Config
+from adaptax.algorithms.multi_task import MultiTask
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.tasks.base import AnyFamily
+from adaptax.training.train import Report, train
+
+SEEDS = 5
+
+
+def learning_result(
+    label: str,
+    config: Config,
+    family: AnyFamily,
+    updates: int,
+    directory: Path,
+    report: Report,
+    tasks: int = 100,
+    episodes: int | None = None,
+) -> Outcome:
+    """Trains five seeds of a method and of the multi-task learner (as many environment steps), and compares them."""
+    runs = [train(config, family, updates, seed, directory / label / f"seed-{seed}", report) for seed in range(SEEDS)]
+    multi_task = MultiTask()
+    per_update = multi_task.tasks * multi_task.streams * family.spec.episode_steps
+    baseline_updates = max(1, round(runs[0].env_steps / per_update))
+    baselines = [
+        train(multi_task, family, baseline_updates, seed, directory / "multi-task" / f"seed-{seed}", report)
+        for seed in range(SEEDS)
+    ]
+    result = evaluate(runs, "test", tasks, episodes, label=label)
+    compromise = evaluate(baselines, "test", tasks, 1)
+    for run in runs:
+        assert run.directory is not None
+    result.save(directory / label / "evaluation" / "test.safetensors")
+
+    curve = result.curve()
+    unadapted, adapted = curve[:, :, 0], curve[:, :, -1]
+    alone = compromise.curve()[:, :, 0]
+    rows, claims = [], []
+    for name, other in (("its unadapted self", unadapted), ("the multi-task learner", alone)):
+        low, high = statistics.paired_interval(adapted, other, "mean")
+        gain = (adapted - other).mean()
+        rows.append((f"minus {name}", f"{gain:+.2f}", f"[{low:+.2f}, {high:+.2f}]"))
+        claims.append(Claim(f"{label}: adapted beats {name} by {gain:.2f}, interval [{low:.2f}, {high:.2f}]", low > 0))
+    levels = (("unadapted", unadapted), ("adapted", adapted), ("multi-task", alone))
+    table = Table(
+        title=f"{label} on {family.spec.name}: return of an episode, {SEEDS} seeds × {tasks} unseen tasks",
+        header=("", "mean", "95% interval"),
+        rows=[
+            *((name, f"{x.mean():.2f}", "[{:.2f}, {:.2f}]".format(*statistics.interval(x, "mean"))) for name, x in levels),
+            *rows,
+        ],
+        note=f"Adapted: after {result.consumed()[-1]:,.0f} environment steps of the new task.",
+    )
+    folders = [run.directory for run in (*runs, *baselines) if run.directory is not None]
+    return Outcome([table], claims, folders)

@@ -1,0 +1,51 @@
+"""What a reproduction is and what it brings back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from adaptax.training.train import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of text under a title."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence that the figures bear out, or do not."""
+
+    sentence: str
+    holds: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a reproduction found."""
+
+    tables: list[Table]
+    claims: list[Claim]
+    folders: list[Path]
+    """The runs that it trained, each with its evaluations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A published figure, or a claim of this library, with the code that makes it again."""
+
+    summary: str
+    """One line."""
+    published: str
+    """What the paper, or this library, states."""
+    minutes: float
+    """About how long it takes on two CPU cores."""
+    run: Callable[[Path, Report], Outcome]
+    """Into a folder, reporting the progress of each training."""
