@@ -39,7 +39,9 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no setting {sorted(unknown)[0]}; choose of {', '.join(SETTINGS)}")
     for name in args.names or SETTINGS:
-        done = subprocess.run([sys.executable, "-m", "benchmarks.speed", "--child", name], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.speed", "--child", name], stdout=subprocess.PIPE, check=True
+        )
         result = json.loads(done.stdout.splitlines()[-1])
         print(json.dumps({"name": name} | result) if args.json else describe(name, result), flush=True)
 
@@ -124,7 +126,9 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
         learns.append(t2 - t1)
         steps.append(int(metrics["env_steps"]))
     totals = [c + n for c, n in zip(collects, learns, strict=True)]
-    flop = matmul_flops(lambda s, x, k: eqx.filter(learn(algorithm, s, x, k), eqx.is_array), state, lifetime, key)
+    flop = matmul_flops(
+        lambda s, x, k: eqx.filter(learn(algorithm, s, x, k), eqx.is_array), state, lifetime, key
+    )
     learn_seconds = statistics.median(learns)
     return {
         "seconds_per_update": statistics.median(totals),

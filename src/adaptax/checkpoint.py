@@ -82,9 +82,13 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise AdaptaxError(f"{path} is damaged or no checkpoint ({error}); use an earlier one.") from None
     if metadata.get("format") != FORMAT:
-        raise AdaptaxError(f"{path} was not written by this library (or by a later version of it); nothing was loaded.")
+        raise AdaptaxError(
+            f"{path} was not written by this library (or by a later version of it); nothing was loaded."
+        )
     if metadata.get("digest") != _digest(arrays):
-        raise AdaptaxError(f"{path} was changed after it was written (its digest differs); use an earlier one.")
+        raise AdaptaxError(
+            f"{path} was changed after it was written (its digest differs); use an earlier one."
+        )
     return arrays, json.loads(metadata["facts"])
 
 

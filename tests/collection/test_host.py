@@ -299,7 +299,8 @@ def test_a_fault_of_the_seed_passes_with_another_seed(walks, tmp_path):
 @pytest.mark.parametrize("fault, says", [("raise", "RuntimeError: the arm came off, in envs.py line"), ("exit", "code 3")])
 def test_a_lasting_fault_ends_in_a_sentence(walks, pool, fault, says):
     """It names the task whose fault it was, not those that shared its process (here: the first)."""
-    tasks = [{"goal": 0.0}, {"goal": 0.0}, {"goal": 1.25, "fault": fault, "edge": np.inf}]
+    calm = {"goal": 0.0, "edge": np.inf}
+    tasks = [calm, calm, calm | {"goal": 1.25, "fault": fault}]
     with pytest.raises(AdaptaxError, match=r"1\.25.* failed 4 times .*seed \d+ .*" + says):
         lifetime(walks, pool, tasks, Layout(1, 1, 6, episodes=1))
 

@@ -114,7 +114,9 @@ class MAMLLearner(Learner):
     def init(self, key: Key[Array, ""]) -> MAMLTheta:
         size = observation_size(self.spec)
         policy = Policy(size, self.hidden, self.spec.action, key)
-        lr = jax.tree.map(lambda p: jnp.full_like(p, self.inner_lr), policy) if self.learned_inner_lr else None
+        lr = (
+            jax.tree.map(lambda p: jnp.full_like(p, self.inner_lr), policy) if self.learned_inner_lr else None
+        )
         return MAMLTheta(policy, lr, Normaliser.of(size))
 
     def trainable(self, theta: MAMLTheta) -> Any:
@@ -185,7 +187,9 @@ class MAMLAlgorithm(Algorithm):
     def optimizer(self) -> optax.GradientTransformation:
         if self.outer == "trpo":
             return optax.identity()
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-5))
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-5)
+        )
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
@@ -219,7 +223,9 @@ class MAMLAlgorithm(Algorithm):
             out, rows = self.adapted(eqx.combine(params, frozen), lifetime)
             logp = jax.vmap(jax.vmap(lambda d, a: d.log_prob(a)))(out.dist, rows.action)
             clipped = ppo_clip(logp, rows.logp, advantage, self.clip)
-            return valid_mean(clipped, rows.valid), {"kl_nats": valid_mean(self.kl(rows.dist, out.dist), rows.valid)}
+            return valid_mean(clipped, rows.valid), {
+                "kl_nats": valid_mean(self.kl(rows.dist, out.dist), rows.valid)
+            }
 
         return epochs_over_tasks(
             loss, params, opt_state, self.optimizer, self.lr, data, key,
@@ -244,9 +250,16 @@ class MAMLAlgorithm(Algorithm):
             return loss.mean(), metrics["kl_nats"].mean()
 
         def fisher_product(v: Array) -> Array:
-            return mean_over_tasks(
-                lambda x: jax.vmap(lambda one: self.fisher_product(start, v, unravel, frozen, one))(x).mean(0), data, chunk
-            ) + self.cg_damping * v
+            return (
+                mean_over_tasks(
+                    lambda x: jax.vmap(lambda one: self.fisher_product(start, v, unravel, frozen, one))(
+                        x
+                    ).mean(0),
+                    data,
+                    chunk,
+                )
+                + self.cg_damping * v
+            )
 
         gradient, _ = mean_gradient(surrogate, start, data, chunk)
         direction = conjugate_gradient(fisher_product, gradient, self.cg_iterations)
@@ -280,7 +293,9 @@ class MAMLAlgorithm(Algorithm):
         _, along = jax.jvp(dists, (flat,), (v,))
 
         def mean_kl(dist: Any) -> Array:
-            return valid_mean(self.kl(jax.lax.stop_gradient(now), dist), valid)  # distance from a fixed policy
+            return valid_mean(
+                self.kl(jax.lax.stop_gradient(now), dist), valid
+            )  # distance from a fixed policy
 
         _, weighted = jax.jvp(jax.grad(mean_kl), (now,), (along,))
         return pull_back(weighted)[0]

@@ -133,7 +133,9 @@ class MultiTaskLearner(Learner):
         x = jax.vmap(jax.vmap(lambda obs: self.inputs(theta, fast, obs)))(batch.obs)
 
         def loss(policy: Policy) -> Array:
-            logp = jax.vmap(jax.vmap(lambda x, m, a: policy(x, m).log_prob(a)))(x, batch.action_mask, batch.action)
+            logp = jax.vmap(jax.vmap(lambda x, m, a: policy(x, m).log_prob(a)))(
+                x, batch.action_mask, batch.action
+            )
             return valid_mean(ppo_clip(logp, batch.logp, advantage, self.clip), batch.valid)
 
         adam = optax.scale_by_adam(eps=1e-5)
@@ -174,7 +176,7 @@ class MultiTaskAlgorithm(Algorithm):
         )
 
     def test_layout(self, episodes: int | None) -> Layout:
-        """Rounds of `streams` episodes, or of a quarter of the budget where that is smaller, so that there is a round to adapt in."""
+        """Rounds of `streams` episodes, or of a quarter of the budget where that is smaller: there must be one to adapt in."""
         episodes = 4 * self.layout.streams if episodes is None else episodes
         streams = max(1, min(self.layout.streams, episodes // 4))
         return dataclasses.replace(self.layout, rounds=max(1, -(-episodes // streams)), streams=streams)
@@ -211,7 +213,9 @@ class MultiTaskAlgorithm(Algorithm):
         theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser.update(lifetime.rounds, target))
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
 
-    def advantages(self, theta: MultiTaskTheta, lifetime: Lifetime) -> tuple[Float[Array, "1 N T"], Float[Array, "1 N T"]]:
+    def advantages(
+        self, theta: MultiTaskTheta, lifetime: Lifetime
+    ) -> tuple[Float[Array, "1 N T"], Float[Array, "1 N T"]]:
         """GAE over each episode of one task, and the value targets A + V; a truncated episode's rest is the critic's guess."""
         rows = lifetime.rounds
         _, next_value = replay_with_values(self.learner, theta, lifetime, self.layout, "episode")

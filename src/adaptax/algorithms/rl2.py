@@ -194,5 +194,3 @@ class RL2Algorithm(Algorithm):
         advantage = jax.vmap(jax.vmap(stream))(rows, reward, value, following)
         advantage = jnp.where(rows.valid, advantage, 0.0)
         return advantage, advantage + value
-
-

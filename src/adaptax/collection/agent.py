@@ -62,7 +62,14 @@ class Agent:
             episode=jnp.asarray(s.episode[s.n]),
         )
         row = _act(
-            self._learner, self._theta, s.fast, trees.index(s.memory, int(s.n)), step, stream_key, jnp.asarray(s.t), modal
+            self._learner,
+            self._theta,
+            s.fast,
+            trees.index(s.memory, int(s.n)),
+            step,
+            stream_key,
+            jnp.asarray(s.t),
+            modal,
         )
         self._seen = (step, *row)
         action = np.asarray(to_environment(self.spec.action, row[0]))
@@ -71,7 +78,9 @@ class Agent:
     def observe(self, reward: float, terminated: bool, truncated: bool, next_observation: Any) -> None:
         """What the environment answered to the last action. At an episode's end, reset the environment and go on."""
         if self._seen is None:
-            raise AdaptaxError("agent.observe was called before agent.act; act first, then say what came of it.")
+            raise AdaptaxError(
+                "agent.observe was called before agent.act; act first, then say what came of it."
+            )
         if not np.isfinite(reward):
             raise AdaptaxError(f"The reward is {reward}; give a finite number.")
         step, action, out, memory = self._seen
@@ -169,7 +178,9 @@ class _State:
 
 def _begin(learner: Learner, layout: Layout, spec: Spec, theta: Theta, key: jax.Array) -> _State:
     if learner.told:
-        raise AdaptaxError("This learner is an oracle, which must be told the task; it cannot meet an unknown one.")
+        raise AdaptaxError(
+            "This learner is an oracle, which must be told the task; it cannot meet an unknown one."
+        )
     fast = learner.begin(theta, keys.begin(key), None)
     n, t = layout.streams, layout.steps
     memory = jax.vmap(lambda _: learner.remember(theta))(jnp.arange(n))

@@ -176,7 +176,10 @@ def collect_row(
     alive = stream.remaining > 0
     memory, after = trees.where(alive, (memory_after, after), (memory, stream))
     step = Step(
-        **{name: getattr(seen, name) for name in ("obs", "prev_action", "prev_reward", "first", "episode", "action_mask")},
+        **{
+            name: getattr(seen, name)
+            for name in ("obs", "prev_action", "prev_reward", "first", "episode", "action_mask")
+        },
         action=action,
         reward=outcome.reward,
         terminated=outcome.terminated,

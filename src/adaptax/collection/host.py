@@ -141,7 +141,9 @@ class _Collection:
             return {}
         streams = self.streams
         redrawn = np.maximum(streams.failures - 1, 0)
-        seeds = episode_seeds(self.task_keys, *map(jnp.asarray, map(self.by_task, (streams.seeded_at, redrawn))))
+        seeds = episode_seeds(
+            self.task_keys, *map(jnp.asarray, map(self.by_task, (streams.seeded_at, redrawn)))
+        )
         streams.seed[s] = np.asarray(seeds).reshape(-1)[s]
         return dict(zip(s.tolist(), streams.seed[s].tolist(), strict=True))
 
@@ -172,7 +174,7 @@ class _Collection:
         for what, values in (("reward", report.reward), ("observation", report.obs)):
             bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
             if bad.any():
-                s = report.slots[bad][0]
+                s = int(report.slots[bad][0])
                 step = 0 if self.streams.waiting[s] else self.streams.elapsed[s] + 1
                 raise AdaptaxError(
                     f"The {what} of the task {self.task(s)} is {values[bad][0]} after step {step} of the episode with "

@@ -63,7 +63,9 @@ class Streams:
         self.t[:], self.start[:] = 0, 0
         self.kept[:], self.carried[:] = False, ~self.first
         if not layout.carry:
-            self.episode += ~self.first  # an episode that the end of the last round cut off has been left: it counts
+            self.episode += (
+                ~self.first
+            )  # an episode that the end of the last round cut off has been left: it counts
             self._await_episode(np.arange(len(self.t)), k)
 
     def active(self, layout: Layout) -> np.ndarray:

@@ -69,7 +69,8 @@ class WorkerPool:
         """Slot i holds tasks[i] from now on, with no episode begun."""
         cure = "let sample() return plain data, and build the rest in make(task)"
         pickled = [
-            _pickled(task, f"The task {short(task)} cannot be sent to worker processes", cure) for task in tasks
+            _pickled(task, f"The task {short(task)} cannot be sent to worker processes", cure)
+            for task in tasks
         ]
         for i, worker in enumerate(self._workers):
             worker.assign(dict(list(enumerate(pickled))[i :: len(self._workers)]))
@@ -80,7 +81,9 @@ class WorkerPool:
         asked = []
         for i, worker in enumerate(self._workers):
             mine = advance % n == i
-            orders = Orders({s: seed for s, seed in begin.items() if s % n == i}, advance[mine], actions[mine])
+            orders = Orders(
+                {s: seed for s, seed in begin.items() if s % n == i}, advance[mine], actions[mine]
+            )
             if orders.begin or len(orders.advance):
                 worker.send(orders)
                 asked.append(worker)

@@ -51,7 +51,9 @@ def ppo_loss(
         "entropy_nats": entropy_nats,
         # k3 estimator of KL(old ‖ new): E[ρ − 1 − log ρ] ≥ 0
         "kl_nats": valid_mean(jnp.exp(log_ratio) - 1.0 - log_ratio, rows.valid),
-        "clipped": valid_mean((jnp.abs(jnp.exp(log_ratio) - 1.0) > coefficients.clip).astype(jnp.float32), rows.valid),
+        "clipped": valid_mean(
+            (jnp.abs(jnp.exp(log_ratio) - 1.0) > coefficients.clip).astype(jnp.float32), rows.valid
+        ),
     }
     return policy + coefficients.value * value - coefficients.entropy * entropy_nats, metrics
 

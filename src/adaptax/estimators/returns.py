@@ -68,8 +68,8 @@ def vtrace(
 ) -> Float[Array, " T"]:
     """V-trace value targets v_t under importance ratios π/μ = exp(log_ratio) (Espeholt et al. 2018, eq. 1).
 
-        v_t = V_t + δ_t + γ_t c_t (v_{t+1} − V_{t+1}),   δ_t = ρ_t (r_t + γ V'_t − V_t),
-        ρ_t = min(ρ_max, π/μ),   c_t = λ min(1, π/μ)
+    v_t = V_t + δ_t + γ_t c_t (v_{t+1} − V_{t+1}),   δ_t = ρ_t (r_t + γ V'_t − V_t),
+    ρ_t = min(ρ_max, π/μ),   c_t = λ min(1, π/μ)
     """
     ratio = jnp.exp(log_ratio)
     δ = jnp.minimum(ρ_max, ratio) * (reward + γ * next_value - value)

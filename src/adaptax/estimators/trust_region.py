@@ -27,7 +27,9 @@ def conjugate_gradient(
         rr_next = r_next @ r_next
         p_next = r_next + rr_next / jnp.maximum(rr, 1e-38) * p
         done = rr <= enough
-        return jax.tree.map(lambda new, old: jnp.where(done, old, new), (x_next, r_next, p_next, rr_next), state)
+        return jax.tree.map(
+            lambda new, old: jnp.where(done, old, new), (x_next, r_next, p_next, rr_next), state
+        )
 
     return jax.lax.fori_loop(0, iterations, step, (jnp.zeros_like(b), b, b, b @ b))[0]
 
@@ -68,5 +70,7 @@ def line_search(
         point = start - shrink ** j.astype(jnp.float32) * step
         return j + 1, point, good(point)
 
-    j, point, accepted = jax.lax.while_loop(go_on, attempt, (jnp.zeros((), jnp.int32), start, jnp.array(False)))
+    j, point, accepted = jax.lax.while_loop(
+        go_on, attempt, (jnp.zeros((), jnp.int32), start, jnp.array(False))
+    )
     return LineSearch(jnp.where(accepted, point, start), accepted, j)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adaptax import keys
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
 from adaptax.collection.host import collect_host
@@ -23,7 +24,6 @@ from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, Split, TaskFamily
 from adaptax.training.program import draw_tasks, lifetime_keys
 from adaptax.training.run import Run
 from adaptax.types import Behaviour, Layout, Spec, Step, Theta
-from adaptax import keys
 
 EVALUATION_SEED = 20_000
 """Tasks are drawn with this key unless another is given: all methods meet the same ones."""
@@ -90,13 +90,21 @@ def check_request(spec: Spec, split: str, tasks: int) -> None:
     if split not in SPLITS:
         raise AdaptaxError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
     if split == "ood" and not spec.ood:
-        raise AdaptaxError(f"The family '{spec.name}' has no out-of-distribution tasks; choose train or test.")
+        raise AdaptaxError(
+            f"The family '{spec.name}' has no out-of-distribution tasks; choose train or test."
+        )
     if tasks < 1:
         raise AdaptaxError(f"tasks must be 1 or more, not {tasks}.")
 
 
 def play_jax(
-    learner: Learner, theta: Theta, family: TaskFamily, layout: Layout, tasks: Any, task_keys: Any, modal: bool
+    learner: Learner,
+    theta: Theta,
+    family: TaskFamily,
+    layout: Layout,
+    tasks: Any,
+    task_keys: Any,
+    modal: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return, length and success [M, K, N, E] of every episode."""
     floats = layout.rounds * layout.streams * layout.steps * (8 + 2 * int(np.prod(family.spec.observation)))
@@ -136,7 +144,13 @@ def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax
 
 
 def play_host(
-    learner: Learner, theta: Theta, family: HostFamily, layout: Layout, tasks: list[Any], task_keys: Any, modal: bool
+    learner: Learner,
+    theta: Theta,
+    family: HostFamily,
+    layout: Layout,
+    tasks: list[Any],
+    task_keys: Any,
+    modal: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """As `play_jax`, with the environments in worker processes, a few tasks at a time."""
     parts = []
@@ -144,7 +158,9 @@ def play_host(
         size = max(1, 256 // layout.streams)
         for i in range(0, len(tasks), size):
             behaviour = Behaviour(theta, tasks=tasks[i : i + size])
-            lifetime, _, _ = collect_host(learner, family, behaviour, layout, task_keys[i : i + size], pool, modal)
+            lifetime, _, _ = collect_host(
+                learner, family, behaviour, layout, task_keys[i : i + size], pool, modal
+            )
             parts.append(_per_episode_of_tasks(lifetime.rounds, layout))
     return tuple(
         None if part[0] is None else np.concatenate([np.asarray(p) for p in part])
@@ -159,7 +175,9 @@ def _per_episode_of_tasks(rounds, layout):
 
 def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) -> list[Any]:
     """`number` tasks of a host family; task i depends on (seed, split, i) alone."""
-    return [family.sample(np.random.default_rng([seed, SPLITS.index(split), i]), split) for i in range(number)]
+    return [
+        family.sample(np.random.default_rng([seed, SPLITS.index(split), i]), split) for i in range(number)
+    ]
 
 
 def optimal_returns(family: AnyFamily, tasks: Any, number: int) -> np.ndarray | None:

@@ -125,7 +125,11 @@ def from_outputs(
             return Gaussian(outputs, log_std)
         case Discrete() | MultiDiscrete():
             logits = outputs if action_mask is None else jnp.where(action_mask, outputs, MASKED_LOGIT)
-            return Categorical(logits) if isinstance(space, Discrete) else MultiCategorical(logits, space.choices)
+            return (
+                Categorical(logits)
+                if isinstance(space, Discrete)
+                else MultiCategorical(logits, space.choices)
+            )
 
 
 def uniform(space: Space, action_mask: Bool[Array, " n"] | None = None) -> Distribution:

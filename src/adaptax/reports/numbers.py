@@ -48,9 +48,9 @@ def short(x: float) -> str:
 
 
 def axis_labels(ticks: Sequence[float]) -> list[str]:
-    """Evenly spaced ticks with one unit and as many decimals as their step needs: 0, 2500000 -> "0", "2.5M"."""
+    """Evenly spaced ticks in one unit, with the decimals that their step needs: 0, 2500000 -> "0", "2.5M"."""
     largest = max(map(abs, ticks), default=0.0)
-    factor, unit = next(((f, u) for f, u in UNITS if largest >= 10 * f), (1.0, ""))
+    factor, unit = next(((f, u) for f, u in UNITS if largest >= max(f, 1e4)), (1.0, ""))
     step = (ticks[1] - ticks[0]) / factor if len(ticks) > 1 else 1.0
     places = next((p for p in range(9) if abs(step - round(step, p)) < 1e-6 * abs(step)), 9)
     return [number(tick / factor, places) + (unit if tick else "") for tick in ticks]

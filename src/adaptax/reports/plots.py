@@ -1,7 +1,7 @@
 """The plots of a report: matplotlib figures, made without pyplot's global state.
 
-Colours are those of Okabe and Ito (2008), told apart with any colour vision; lines carry their names at their ends, in
-the order of the ends, so that no legend has to be matched by colour.
+Colours are those of Okabe and Ito (2008), told apart with any colour vision; lines carry their names at their
+ends, in the order of the ends, so that no legend has to be matched by colour.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class _End(NamedTuple):
 def learning_curve(runs: Sequence[RunSummary]) -> Figure:
     """Mean return against environment steps of meta-training.
 
-    Runs that differ in nothing but their seed are one line, their mean, with a band from the lowest to the highest seed.
-    Rows whose return is not finite are left out.
+    Runs that differ in nothing but their seed are one line, their mean, with a band from the lowest to the
+    highest seed. Rows whose return is not finite are left out.
     """
     groups: dict[tuple[str, ...], list[RunSummary]] = {}
     for run in runs:
@@ -72,7 +72,9 @@ def learning_curve(runs: Sequence[RunSummary]) -> Figure:
         mean = np.nanmean(y, axis=0)
         axes.plot(x, mean, color=colour, linestyle=dashes, linewidth=1.8, marker="o" if x.size == 1 else "")
         if len(curves) > 1:
-            axes.fill_between(x, np.nanmin(y, axis=0), np.nanmax(y, axis=0), color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(
+                x, np.nanmin(y, axis=0), np.nanmax(y, axis=0), color=colour, alpha=0.16, linewidth=0
+            )
         ends.append(_End(name, x[-1], mean[-1], colour))
     axes.margins(x=0.0 if any(np.ptp(line.get_xdata()) for line in axes.lines) else 0.05)
     _finish(figure, axes, ends, "environment steps of meta-training", "mean return")
@@ -109,7 +111,10 @@ def adaptation_curve(evaluations: Sequence[EvaluationSummary]) -> Figure:
 
 
 def svg(figure: Figure, description: str) -> str:
-    """The figure as an `<svg>` element: text as text, the same bytes each time, colours from the page (`--ink`, `--series-0`, ...)."""
+    """The figure as an `<svg>` element: text as text, colours from the page (`--ink`, `--series-0`, ...).
+
+    The same figure gives the same bytes each time.
+    """
     out = StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
@@ -129,7 +134,7 @@ def svg(figure: Figure, description: str) -> str:
 
 
 def _named(groups: list[list[RunSummary]]) -> list[tuple[str, list[RunSummary]]]:
-    """A name for each group of seeds: its algorithm, or its first run's name where several groups share the algorithm."""
+    """Groups of seeds by name: their algorithm, or their first run where several groups share the algorithm."""
     algorithms = [group[0].algorithm for group in groups]
     named = []
     for group, algorithm in zip(groups, algorithms, strict=True):
@@ -197,7 +202,9 @@ def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label:
     axes.set_xlabel(x_label, color=INK, fontsize=9.5, labelpad=6)
     axes.set_ylabel(y_label, color=INK, fontsize=9.5, labelpad=8)
     if not ends:
-        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11)
+        axes.text(
+            0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11
+        )
         axes.set_xticks([])
         axes.set_yticks([])
         return
@@ -211,13 +218,21 @@ def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label:
     at = (np.array([e.y for e in ends]) - bottom) / (top - bottom)
     for end, name, y, y_name in zip(ends, names, at, _spread(at, LABEL_HEIGHT / inner_height), strict=True):
         axes.plot(
-            [1.0, 1 + 0.16 / inner_width], [y, y_name], color=end.colour, linewidth=1.2, transform=axes.transAxes,
-            clip_on=False,
+            [1.0, 1 + 0.16 / inner_width], [y, y_name], color=end.colour, linewidth=1.2,
+            transform=axes.transAxes, clip_on=False,
         )  # fmt: skip
         if end.x is not None and end.x < edge:
-            axes.plot([end.x, edge], [end.y, end.y], color=end.colour, linewidth=0.7, linestyle=":", alpha=0.8)
+            axes.plot(
+                [end.x, edge], [end.y, end.y], color=end.colour, linewidth=0.7, linestyle=":", alpha=0.8
+            )
         axes.text(
-            1 + 0.22 / inner_width, y_name, name, transform=axes.transAxes, va="center_baseline", color=INK, fontsize=9
+            1 + 0.22 / inner_width,
+            y_name,
+            name,
+            transform=axes.transAxes,
+            va="center_baseline",
+            color=INK,
+            fontsize=9,
         )
     axes.set_xlim(left, edge)
     axes.set_ylim(bottom, top)
@@ -231,7 +246,7 @@ def _label_ticks(axes: Axes, which: str) -> None:
 
 
 def _spread(at: Float[np.ndarray, " lines"], gap: float) -> Float[np.ndarray, " lines"]:
-    """The heights nearest to `at` (least squares), in the same order, at least `gap` apart and within 0..1."""
+    """The heights nearest to `at` (least squares), in their order, at least `gap` apart and within 0..1."""
     order = np.argsort(at, kind="stable")
     steps = gap * np.arange(at.size)
     spread = np.clip(isotonic_regression(at[order] - steps).x, 0.0, max(0.0, 1 - steps[-1])) + steps

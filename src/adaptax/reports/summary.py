@@ -74,7 +74,7 @@ class RunSummary:
     config: dict[str, Any]
     """Everything needed to repeat it, nested as it likes; "seed" tells runs of one configuration apart."""
     metrics: Sequence[dict[str, Any]] = ()
-    """A row per meta-update: "update", "env_steps" (so far), "return", "seconds" (so far), and what the algorithm adds."""
+    """A row per meta-update: "update", "env_steps" so far, "return", "seconds" so far, and what the algorithm adds."""
     evaluations: Sequence[EvaluationSummary] = ()
     command: str = ""
     """The command that repeats it."""
@@ -91,8 +91,8 @@ def by_family(runs: Iterable[RunSummary]) -> dict[str, list[RunSummary]]:
 def all_evaluations(runs: Iterable[RunSummary]) -> list[EvaluationSummary]:
     """The evaluations of several runs of one family, best first within each kind.
 
-    Equal ones (the same baseline, listed under each run) appear once; different ones of the same label get the name of their
-    run.
+    Equal ones (the same baseline, listed under each run) appear once; different ones of the same label get
+    the name of their run.
     """
     owners: dict[EvaluationSummary, str] = {}
     for run in runs:

@@ -37,8 +37,9 @@ class Table:
 def console(table: Table) -> rich.table.Table:
     """The table for a terminal."""
     out = rich.table.Table(
-        title=table.title, caption=table.note or None, box=rich.box.SIMPLE_HEAD, title_justify="left",
-        caption_justify="left", title_style="bold", caption_style="dim", pad_edge=False,
+        title=rich.markup.escape(table.title), title_justify="left", title_style="bold",
+        caption=rich.markup.escape(table.note), caption_justify="left", caption_style="dim",
+        box=rich.box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for i, column in enumerate(table.columns):
         out.add_column(rich.markup.escape(column), justify="left" if i in table.text_columns else "right")
@@ -48,18 +49,18 @@ def console(table: Table) -> rich.table.Table:
 
 
 def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None) -> Table:
-    """A row per method on one split (None: the test split): score, interval, adaptation, steps consumed, cost."""
+    """A row per method on one split (None: the test split): score, interval, adaptation, steps used, cost."""
     split = headline_split(evaluations) if split is None else split
     shown = [e for e in evaluations if e.split == split]
-    places, curve_places = _score_places(shown), _curve_places(shown)
+    of_scores, of_curves = score_places(shown), curve_places(shown)
     columns = {
         "method": [e.label for e in shown],
-        "IQM": [number(e.iqm, places) for e in shown],
-        "95% interval": [bracket(*e.interval, places) for e in shown],
-        "return as it adapts": [_path(e, curve_places) for e in shown],
+        "IQM": [number(e.iqm, of_scores) for e in shown],
+        "95% interval": [bracket(*e.interval, of_scores) for e in shown],
+        "return as it adapts": [_path(e, of_curves) for e in shown],
         "steps used": [count(e.steps_consumed[-1]) for e in shown],
         "success": [percent(e.success_rate) for e in shown],
-        "regret": [number(e.regret, curve_places) for e in shown],
+        "regret": [number(e.regret, of_curves) for e in shown],
         "tasks × seeds": [f"{count(e.n_tasks)} × {e.n_seeds}" for e in shown],
         "actions": [e.actions for e in shown],
         "time": [duration(e.seconds) for e in shown],
@@ -67,15 +68,15 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
     for optional in ("success", "regret"):
         if set(columns[optional]) == {NOTHING}:
             del columns[optional]
+    names = list(columns)
     scores = " / ".join(dict.fromkeys(e.score for e in shown))
     note = (
-        f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. Return as it adapts: "
-        "mean return of an episode before and after adaptation (at most five points). Steps used: environment steps of "
-        "the new task before the last point. Time: wall clock of the evaluation."
+        f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. Return as it "
+        "adapts: mean return of an episode before adaptation and along it (at most five points). Steps used: "
+        "environment steps of the new task before the last point. Time: wall clock of the evaluation."
     )
-    names = list(columns)
     return Table(
-        f"Unseen tasks ({split})" if split != "train" and not any(e.shared_tasks for e in shown) else f"Tasks ({split})",
+        "Results on the " + ("training tasks" if split == "train" else f"{split} tasks"),
         names,
         list(zip(*columns.values(), strict=True)),
         note,
@@ -86,41 +87,43 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
 
 def splits(evaluations: Sequence[EvaluationSummary]) -> Table:
     """A row per method; train, test and ood side by side."""
-    places = _score_places(evaluations)
+    places = score_places(evaluations)
     found = {(e.label, e.split): e for e in evaluations}
     labels = list(dict.fromkeys(e.label for e in evaluations))
-    names = [s for s in SPLITS if any(e.split == s for e in evaluations)]
-    rows = []
-    for label in labels:
-        cells = [found.get((label, split)) for split in names]
-        rows.append(
-            [label]
-            + [NOTHING if e is None else f"{number(e.iqm, places)} {bracket(*e.interval, places)}" for e in cells]
-        )
+    names = [split for split in SPLITS if any(e.split == split for e in evaluations)]
+
+    def cell(label: str, split: str) -> str:
+        e = found.get((label, split))
+        return NOTHING if e is None else f"{number(e.iqm, places)} {bracket(*e.interval, places)}"
+
     learners = {e.label for e in evaluations if e.kind == "learner"}
-    strong = frozenset(i for i, label in enumerate(labels) if label in learners)
-    note = f"IQM and its 95% interval. {shared_note(evaluations)}"
-    return Table("Train, test, out of distribution", ["method", *names], rows, note, strong=strong)
-
-
-def shared_note(evaluations: Sequence[EvaluationSummary]) -> str:
-    """Which splits share tasks, and which were not evaluated."""
-    shared = any(e.shared_tasks for e in evaluations)
-    absent = [s for s in SPLITS if not any(e.split == s for e in evaluations)]
-    sentence = (
-        "Train and test share their tasks: the test column tells how the learner adapts to tasks that it was trained on."
-        if shared
-        else "No two splits share tasks."
+    return Table(
+        "Splits side by side",
+        ["method", *names],
+        [[label, *(cell(label, split) for split in names)] for label in labels],
+        f"IQM and its 95% interval. {sharing(evaluations)}",
+        strong=frozenset(i for i, label in enumerate(labels) if label in learners),
     )
+
+
+def sharing(evaluations: Sequence[EvaluationSummary]) -> str:
+    """Which splits share tasks, and which were not evaluated."""
+    if any(e.shared_tasks for e in evaluations):
+        sentence = "Train and test share their tasks: test shows adaptation to tasks that training has seen."
+    else:
+        sentence = "No two splits share tasks."
+    absent = [split for split in SPLITS if not any(e.split == split for e in evaluations)]
     return sentence + (f" Not evaluated: {', '.join(absent)}." if absent else "")
 
 
 def adaptation(evaluation: EvaluationSummary) -> Table:
     """Every point of one adaptation curve."""
-    e, places = evaluation, _curve_places([evaluation])
+    e, places = evaluation, curve_places([evaluation])
     rows = [
         [str(episode), count(steps), number(mean, places), bracket(low, high, places)]
-        for episode, steps, mean, low, high in zip(e.episodes, e.steps_consumed, e.mean, e.low, e.high, strict=True)
+        for episode, steps, mean, low, high in zip(
+            e.episodes, e.steps_consumed, e.mean, e.low, e.high, strict=True
+        )
     ]
     columns = ["point", "steps used before", "mean return", "95% interval"]
     return Table(f"{e.label} ({e.split})", columns, rows, e.notes, frozenset())
@@ -128,28 +131,23 @@ def adaptation(evaluation: EvaluationSummary) -> Table:
 
 def training(runs: Sequence[RunSummary]) -> Table:
     """A row per run: how much meta-training took, and where it ended."""
-    finals, rows = [], []
-    for run in runs:
-        values = np.array([metric(row, "return") for row in run.metrics[-max(1, len(run.metrics) // 10) :]])
-        finite = values[np.isfinite(values)]
-        finals.append(float(finite.mean()) if finite.size else math.nan)
+    finals = [_final_return(run) for run in runs]
     places = decimals([], finals)
-    for run, final in zip(runs, finals, strict=True):
-        last = run.metrics[-1] if run.metrics else {}
-        seconds, env_steps = metric(last, "seconds"), metric(last, "env_steps")
-        bad = sum(not math.isfinite(metric(row, "return")) for row in run.metrics)
-        rows.append(
-            [run.name, run.algorithm, count(metric(last, "update")), count(env_steps), duration(seconds)]
-            + [count(env_steps / seconds) if seconds > 0 else NOTHING, number(final, places), str(bad) if bad else ""]
-        )
-    columns = ["run", "algorithm", "meta-updates", "env steps", "time", "env steps/s", "final return", "not finite"]
-    wanted = range(len(columns)) if any(row[-1] for row in rows) else range(len(columns) - 1)
+    columns = ["run", "algorithm", "meta-updates", "env steps", "time", "env steps/s", "final return"]
     note = "Final return: mean over the last tenth of the meta-updates."
-    if any(row[-1] for row in rows):
-        note += " Not finite: meta-updates whose return is NaN, infinite or missing; they are left out of plots and means."
-    return Table(
-        "Meta-training", [columns[i] for i in wanted], [[row[i] for i in wanted] for row in rows], note, frozenset({0, 1})
-    )
+    bad = [sum(not math.isfinite(metric(row, "return")) for row in run.metrics) for run in runs]
+    if any(bad):
+        columns.append("not finite")
+        note += " Not finite: meta-updates whose return is NaN, infinite or missing; plots and means leave them out."
+    rows = []
+    for run, final, not_finite in zip(runs, finals, bad, strict=True):
+        last = run.metrics[-1] if run.metrics else {}
+        steps, seconds = metric(last, "env_steps"), metric(last, "seconds")
+        speed = steps / seconds if seconds > 0 else math.nan
+        row = [run.name, run.algorithm, count(metric(last, "update")), count(steps), duration(seconds)]
+        row += [count(speed), number(final, places), count(not_finite)]
+        rows.append(row[: len(columns)])
+    return Table("Meta-training", columns, rows, note, frozenset({0, 1}))
 
 
 def settings(runs: Sequence[RunSummary]) -> list[Table]:
@@ -189,15 +187,23 @@ def metric(row: Mapping[str, Any], name: str) -> float:
     return math.nan if value is None else float(value)
 
 
+def score_places(evaluations: Sequence[EvaluationSummary]) -> int:
+    """Decimal places for IQMs."""
+    return decimals([(e.interval[1] - e.interval[0]) / 2 for e in evaluations], [e.iqm for e in evaluations])
+
+
+def curve_places(evaluations: Sequence[EvaluationSummary]) -> int:
+    """Decimal places for the returns of episodes."""
+    widths = [(high - low) / 2 for e in evaluations for low, high in zip(e.low, e.high, strict=True)]
+    return decimals(widths, [x for e in evaluations for x in e.mean])
+
+
 def _path(e: EvaluationSummary, places: int) -> str:
     points = np.unique(np.linspace(0, len(e.mean) - 1, PATH_POINTS).round().astype(int))
     return " → ".join(number(e.mean[i], places) for i in points)
 
 
-def _score_places(evaluations: Sequence[EvaluationSummary]) -> int:
-    return decimals([(e.interval[1] - e.interval[0]) / 2 for e in evaluations], [e.iqm for e in evaluations])
-
-
-def _curve_places(evaluations: Sequence[EvaluationSummary]) -> int:
-    widths = [(high - low) / 2 for e in evaluations for low, high in zip(e.low, e.high, strict=True)]
-    return decimals(widths, [x for e in evaluations for x in e.mean])
+def _final_return(run: RunSummary) -> float:
+    last_tenth = run.metrics[-max(1, len(run.metrics) // 10) :]
+    returns = [value for row in last_tenth if math.isfinite(value := metric(row, "return"))]
+    return sum(returns) / len(returns) if returns else math.nan

@@ -22,7 +22,14 @@ BANDITS = 20_000
 """Unseen bandits that every policy meets."""
 
 CELL_10_5 = RL2(
-    tasks=1024, hidden=64, lr=4e-3, gae_lambda=0.5, entropy=0.03, epochs=2, minibatches=4, max_gradient_norm=0.5
+    tasks=1024,
+    hidden=64,
+    lr=4e-3,
+    gae_lambda=0.5,
+    entropy=0.03,
+    epochs=2,
+    minibatches=4,
+    max_gradient_norm=0.5,
 )
 """For 10 pulls of 5 arms."""
 CELL_100_5 = RL2(tasks=256, hidden=64, lr=2e-3, gae_lambda=0.5, entropy=0.02, epochs=2, minibatches=4)
@@ -64,7 +71,9 @@ def bandit_table(run: Run, target: float) -> Outcome:
     rows = []
     for name in sorted(scores, key=lambda n: scores[n].mean()):
         low, high = statistics.normal_interval(scores[name])
-        rows.append((name, f"{scores[name].mean():.3f}", f"[{low:.3f}, {high:.3f}]", f"{published[name]:.1f}"))
+        rows.append(
+            (name, f"{scores[name].mean():.3f}", f"[{low:.3f}, {high:.3f}]", f"{published[name]:.1f}")
+        )
     if pulls <= 10:
         rows.append(("Bayes-optimal (exact)", f"{bayes_optimal_value(arms, pulls):.3f}", "", ""))
     mean = float(scores["rl2"].mean())
@@ -72,7 +81,9 @@ def bandit_table(run: Run, target: float) -> Outcome:
     low, _ = statistics.normal_interval(behind)
     claims = [Claim(f"RL² earns {mean:.3f} ≥ {target} in {pulls} pulls", mean >= target)]
     if pulls <= 10:
-        claims.append(Claim(f"RL² is not significantly below greedy (difference {-behind.mean():+.3f})", low <= 0))
+        claims.append(
+            Claim(f"RL² is not significantly below greedy (difference {-behind.mean():+.3f})", low <= 0)
+        )
     table = Table(
         title=f"Bernoulli bandits, {arms} arms, {pulls} pulls: mean total reward over {BANDITS:,} unseen bandits",
         header=("policy", "mean", "95% interval", "Duan et al. 2016"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from adaptax.algorithms.registry import ENTRIES
@@ -12,7 +13,6 @@ from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
-import dataclasses
 
 DEMO_BANDIT_UPDATES = 350
 DEMO_NAVIGATION_UPDATES = 60
@@ -23,9 +23,7 @@ def demo(directory: Path, report: Report) -> Outcome:
     bandit = train_cell(CELL_10_5, 5, 10, DEMO_BANDIT_UPDATES, directory / "rl2-bandit", report)
     navigation = train_navigation(DEMO_NAVIGATION_UPDATES, directory / "maml-navigation", report)
     first, second = bandit_table(bandit, 6.60), navigation_table(navigation)
-    return Outcome(
-        first.tables + second.tables, first.claims + second.claims, first.folders + second.folders
-    )
+    return Outcome(first.tables + second.tables, first.claims + second.claims, first.folders + second.folders)
 
 
 def bandit_100_5(directory: Path, report: Report) -> Outcome:
@@ -43,21 +41,33 @@ def rl2_learns(directory: Path, report: Report) -> Outcome:
 def _maml_learns(name: str) -> Figure:
     entry = ENTRIES[name].default
     config = dataclasses.replace(
-        entry, tasks=NAVIGATION.tasks, streams=NAVIGATION.streams, inner_lr=NAVIGATION.inner_lr, lr=NAVIGATION.lr
+        entry,
+        tasks=NAVIGATION.tasks,
+        streams=NAVIGATION.streams,
+        inner_lr=NAVIGATION.inner_lr,
+        lr=NAVIGATION.lr,
     )  # type: ignore[type-var]
 
     def run(directory: Path, report: Report) -> Outcome:
         return learning_result(name, config, PointNavigation(), 50, directory, report)
 
-    return Figure(f"{name} adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 6, run)
+    return Figure(
+        f"{name} adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 6, run
+    )
 
 
 FIGURES: dict[str, Figure] = {
-    "demo": Figure("RL² on bandits and MAML on 2D navigation, small", "RL² 6.7 (Duan et al. 2016, table 1)", 3, demo),
-    "rl2-bandit-10-5": Figure("RL² on 5-armed bandits, 10 pulls", "6.7 (table 1); exact optimum 6.660", 4, bandit_10_5),
+    "demo": Figure(
+        "RL² on bandits and MAML on 2D navigation, small", "RL² 6.7 (Duan et al. 2016, table 1)", 3, demo
+    ),
+    "rl2-bandit-10-5": Figure(
+        "RL² on 5-armed bandits, 10 pulls", "6.7 (table 1); exact optimum 6.660", 4, bandit_10_5
+    ),
     "rl2-bandit-100-5": Figure(
         "RL² on 5-armed bandits, 100 pulls", "78.7 (table 1); Gittins 78.3, Thompson 74.7", 30, bandit_100_5
     ),
-    "rl2-learns": Figure("RL² adapts on bandits: 5 seeds × 2,000 bandits", "a claim of this library", 6, rl2_learns),
+    "rl2-learns": Figure(
+        "RL² adapts on bandits: 5 seeds × 2,000 bandits", "a claim of this library", 6, rl2_learns
+    ),
     **{f"{name}-learns": _maml_learns(name) for name in ("maml", "maml-trpo", "fomaml", "meta-sgd")},
 }

@@ -30,7 +30,10 @@ def learning_result(
     episodes: int | None = None,
 ) -> Outcome:
     """Trains five seeds of a method and of the multi-task learner (as many environment steps), and compares them."""
-    runs = [train(config, family, updates, seed, directory / label / f"seed-{seed}", report) for seed in range(SEEDS)]
+    runs = [
+        train(config, family, updates, seed, directory / label / f"seed-{seed}", report)
+        for seed in range(SEEDS)
+    ]
     multi_task = MultiTask()
     per_update = multi_task.tasks * multi_task.streams * family.spec.episode_steps
     baseline_updates = max(1, round(runs[0].env_steps / per_update))
@@ -52,13 +55,18 @@ def learning_result(
         low, high = statistics.paired_interval(adapted, other, "mean")
         gain = (adapted - other).mean()
         rows.append((f"minus {name}", f"{gain:+.2f}", f"[{low:+.2f}, {high:+.2f}]"))
-        claims.append(Claim(f"{label}: adapted beats {name} by {gain:.2f}, interval [{low:.2f}, {high:.2f}]", low > 0))
+        claims.append(
+            Claim(f"{label}: adapted beats {name} by {gain:.2f}, interval [{low:.2f}, {high:.2f}]", low > 0)
+        )
     levels = (("unadapted", unadapted), ("adapted", adapted), ("multi-task", alone))
     table = Table(
         title=f"{label} on {family.spec.name}: return of an episode, {SEEDS} seeds × {tasks} unseen tasks",
         header=("", "mean", "95% interval"),
         rows=[
-            *((name, f"{x.mean():.2f}", "[{:.2f}, {:.2f}]".format(*statistics.interval(x, "mean"))) for name, x in levels),
+            *(
+                (name, f"{x.mean():.2f}", "[{:.2f}, {:.2f}]".format(*statistics.interval(x, "mean")))
+                for name, x in levels
+            ),
             *rows,
         ],
         note=f"Adapted: after {result.consumed()[-1]:,.0f} environment steps of the new task.",

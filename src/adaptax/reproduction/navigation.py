@@ -14,6 +14,7 @@ from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.point_navigation import PointNavigation
+from adaptax.training.progress import silent
 from adaptax.training.run import Run
 from adaptax.training.train import Report, train
 
@@ -34,8 +35,10 @@ def navigation_table(run: Run, goals: int = GOALS) -> Outcome:
     episodes = ROUNDS * run.algorithm.layout.streams
     result = evaluate(run, "test", goals, episodes)
     result.save(run.directory / "evaluation" / "test.safetensors")
-    scratch = train(MultiTask(streams=run.algorithm.layout.streams, fine_tune_steps=20), run.family, 0)
-    random = train(RandomPolicy(), run.family, 0)
+    scratch = train(
+        MultiTask(streams=run.algorithm.layout.streams, fine_tune_steps=20), run.family, 0, report=silent
+    )
+    random = train(RandomPolicy(), run.family, 0, report=silent)
     rows = [
         _row("MAML", result),
         _row("from scratch, same budget", evaluate(scratch, "test", goals, episodes)),
@@ -58,7 +61,12 @@ def navigation_table(run: Run, goals: int = GOALS) -> Outcome:
                 "'before' is the meta-trained policy without adaptation.",
             )
         ],
-        [Claim(f"one round of adaptation gains {gain.mean():.1f}, 95% interval [{low:.1f}, {high:.1f}]", low > 0)],
+        [
+            Claim(
+                f"one round of adaptation gains {gain.mean():.1f}, 95% interval [{low:.1f}, {high:.1f}]",
+                low > 0,
+            )
+        ],
         [run.directory],
     )
 

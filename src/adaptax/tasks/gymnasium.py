@@ -202,7 +202,9 @@ def _episode_steps(tasks: Any, env: gymnasium.Env) -> int:
 
 def _positive(tasks: Any, name: str, value: Any) -> int:
     if not isinstance(value, int | np.integer) or value < 1:
-        raise AdaptaxError(f"{name} of {type(tasks).__name__} must be a whole number of at least 1, not {value!r}.")
+        raise AdaptaxError(
+            f"{name} of {type(tasks).__name__} must be a whole number of at least 1, not {value!r}."
+        )
     return int(value)
 
 
@@ -222,7 +224,9 @@ def _import_file(path: Path) -> ModuleType:
         raise AdaptaxError(f"There is no file {path}; check the part before the colon.")
     module = _import_module(path.stem, path.parent)
     if Path(getattr(module, "__file__", None) or "").resolve() != path:
-        raise AdaptaxError(f"Another module is called '{path.stem}' too; give the file {path} a name of its own.")
+        raise AdaptaxError(
+            f"Another module is called '{path.stem}' too; give the file {path} a name of its own."
+        )
     return module
 
 
@@ -235,7 +239,9 @@ def _import_module(name: str, folder: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise AdaptaxError(f"'{name}' could not be imported, for it needs '{error.name}'; install that.") from error
+            raise AdaptaxError(
+                f"'{name}' could not be imported, for it needs '{error.name}'; install that."
+            ) from error
         raise AdaptaxError(
             f"There is no module '{name}'; run from the folder that holds it, or give the path of the file."
         ) from None

@@ -28,7 +28,9 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {
-    "bernoulli-bandit": Entry(BernoulliBandit, "arms that pay 1 with a hidden probability; an episode is a pull"),
+    "bernoulli-bandit": Entry(
+        BernoulliBandit, "arms that pay 1 with a hidden probability; an episode is a pull"
+    ),
     "gaussian-bandit": Entry(GaussianBandit, "arms that pay a hidden mean plus noise; an episode is a pull"),
     "tabular-mdp": Entry(TabularMDP, "random Markov decision processes of 10 states and 5 actions"),
     "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
@@ -49,7 +51,9 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
         family = import_reference(rest)
         family = family() if isinstance(family, type) else family
         if not isinstance(family, TaskFamily):
-            raise AdaptaxError(f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template.")
+            raise AdaptaxError(
+                f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template."
+            )
         return family
     if kind not in ENTRIES:
         names = [*ENTRIES, "gymnasium:MODULE:CLASS", "jax:MODULE:CLASS"]
@@ -86,14 +90,20 @@ def import_reference(reference: str) -> Any:
     """The object that `MODULE:NAME` names; the current folder counts as a place to look in."""
     module_name, _, name = reference.partition(":")
     if not name:
-        raise AdaptaxError(f"'{reference}' does not name an object; write MODULE:NAME, as in my_tasks:MyFamily.")
+        raise AdaptaxError(
+            f"'{reference}' does not name an object; write MODULE:NAME, as in my_tasks:MyFamily."
+        )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise AdaptaxError(f"Could not import '{module_name}' ({error}); run from the folder that holds it.") from error
+        raise AdaptaxError(
+            f"Could not import '{module_name}' ({error}); run from the folder that holds it."
+        ) from error
     try:
         return getattr(module, name)
     except AttributeError:
-        raise AdaptaxError(f"The module '{module_name}' has no '{name}'; check the name after the colon.") from None
+        raise AdaptaxError(
+            f"The module '{module_name}' has no '{name}'; check the name after the colon."
+        ) from None

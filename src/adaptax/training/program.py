@@ -67,7 +67,9 @@ def behaviour_and_keys(
     return behaviour, lifetime_keys(key(keys.LIFETIMES), algorithm.tasks), key(keys.LEARN)
 
 
-def meta_update(algorithm: Algorithm, family: TaskFamily, state: TrainState) -> tuple[TrainState, Metrics, Array]:
+def meta_update(
+    algorithm: Algorithm, family: TaskFamily, state: TrainState
+) -> tuple[TrainState, Metrics, Array]:
     """One meta-update on a JAX family: the next state, its metrics, and whether all of it is finite."""
     behaviour, task_keys, learn_key = behaviour_and_keys(
         algorithm, state, lambda key: draw_tasks(family, key, "train", algorithm.tasks)

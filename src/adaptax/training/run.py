@@ -1,10 +1,10 @@
 """A run is a folder: its configuration, its metrics, its checkpoints, its evaluations.
 
-    config.json       everything needed to repeat it
-    metrics.jsonl     a line per meta-update
-    checkpoints/      the newest two
-    evaluation/       what `evaluate` found
-    report.html
+config.json       everything needed to repeat it
+metrics.jsonl     a line per meta-update
+checkpoints/      the newest two
+evaluation/       what `evaluate` found
+report.html
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import jax
 
 from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from adaptax.collection.agent import Agent
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily
-from adaptax.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from adaptax.types import Box, Discrete, MultiDiscrete, Spec, TrainState
 
 FORMAT = "adaptax-run-1"
@@ -75,7 +75,9 @@ class Run:
 
     def begin(self, seed: int = 0) -> Agent:
         """A new task: an agent that knows nothing of it yet, numpy in and numpy out."""
-        return Agent(self.algorithm.learner, self.algorithm.test_layout(None), self.spec, self.state.theta, seed)
+        return Agent(
+            self.algorithm.learner, self.algorithm.test_layout(None), self.spec, self.state.theta, seed
+        )
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.jsonl."""
@@ -93,7 +95,9 @@ class Run:
             "family": self.family_record,
             "spec": _spec_to_json(self.spec),
             "seed": self.seed,
-            "versions": {name: importlib.metadata.version(name) for name in ("adaptax", "jax", "jaxlib", "numpy")},
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("adaptax", "jax", "jaxlib", "numpy")
+            },
             "python": platform.python_version(),
             "device": f"{jax.default_backend()} ({platform.machine()})",
         }
@@ -123,7 +127,9 @@ def load_run(directory: Path | str, family: AnyFamily | None = None) -> tuple[Ru
     like = eqx.filter_eval_shape(algorithm.init, jax.random.key(0))
     checkpoints = sorted((directory / "checkpoints").glob("*.safetensors"))
     if not checkpoints:
-        raise AdaptaxError(f"{directory} has no checkpoint yet: its training stopped before the first; train it again.")
+        raise AdaptaxError(
+            f"{directory} has no checkpoint yet: its training stopped before the first; train it again."
+        )
     state, facts = load_checkpoint(checkpoints[-1], like)
     run = Run(
         record["algorithm"], config, spec, record["family"], record["seed"], state, directory,
@@ -136,7 +142,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     """config.json of a run, checked."""
     path = directory / "config.json"
     if not path.is_file():
-        raise AdaptaxError(f"{directory} holds no run (no config.json); name a folder that `adaptax train` wrote.")
+        raise AdaptaxError(
+            f"{directory} holds no run (no config.json); name a folder that `adaptax train` wrote."
+        )
     try:
         record = json.loads(path.read_text())
     except (ValueError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -15,35 +14,20 @@ import numpy as np
 from adaptax import trees
 from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Config
+from adaptax.checkpoint import write_atomically
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily, HostFamily
 from adaptax.training.cache import enable_compilation_cache
-from adaptax.checkpoint import write_atomically
 from adaptax.training.host_program import HostProgram
 from adaptax.training.interrupts import Interrupts
 from adaptax.training.program import MOST_UPDATES, Dispatch, make_program
+from adaptax.training.progress import PlainProgress, Progress
 from adaptax.training.run import Run, load_run, read_metrics
 
 DISPATCH_SECONDS = 0.7
 """About how long one dispatch should take: the longest wait between Ctrl-C and a clean stop."""
 CHECKPOINT_SECONDS = 30.0
-
-
-@dataclasses.dataclass
-class Progress:
-    """What is known between two dispatches; handed to the caller's `report`."""
-
-    phase: str
-    """"compiling", "training", "done" or "interrupted"."""
-    updates: int
-    target: int
-    env_steps: int
-    steps_per_second: float
-    seconds: float
-    seconds_left: float
-    returns: float
-    metrics: dict[str, float]
 
 
 Report = Callable[[Progress], None]
@@ -55,10 +39,11 @@ def train(
     updates: int,
     seed: int = 0,
     directory: Path | str | None = None,
-    report: Report = lambda progress: None,
+    report: Report | None = None,
 ) -> Run:
     """Meta-trains a learner for `updates` meta-updates, and returns it.
 
+    `report` is told the progress (None: lines on standard error; `silent`: nothing).
     With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
@@ -76,14 +61,14 @@ def train(
     )  # fmt: skip
     if directory is not None:
         run.write_config()
-    return _continue(run, updates, report)
+    return _continue(run, updates, report or PlainProgress())
 
 
 def resume(
     directory: Path | str,
     updates: int | None = None,
     family: AnyFamily | None = None,
-    report: Report = lambda progress: None,
+    report: Report | None = None,
 ) -> Run:
     """Goes on with an interrupted run up to `updates` meta-updates in all (None: as many as it was started for).
 
@@ -92,7 +77,7 @@ def resume(
     """
     enable_compilation_cache()
     run, target = load_run(directory, family)
-    return _continue(run, target if updates is None else updates, report)
+    return _continue(run, target if updates is None else updates, report or PlainProgress())
 
 
 def _continue(run: Run, target: int, report: Report) -> Run:
@@ -179,7 +164,11 @@ class _Log:
             row = {name: values[i] for name, values in metrics.items()}
             self.run.env_steps += int(row.pop("env_steps"))
             self.run.seconds += seconds / done
-            counts = {"update": first + i + 1, "env_steps": self.run.env_steps, "seconds": round(self.run.seconds, 3)}
+            counts = {
+                "update": first + i + 1,
+                "env_steps": self.run.env_steps,
+                "seconds": round(self.run.seconds, 3),
+            }
             self.last = counts | row
             self.pending.append(json.dumps(self.last) + "\n")
 
@@ -209,6 +198,14 @@ class _Log:
         returns = self.last.get("return", float("nan"))
         self._report(
             Progress(
-                phase, self.run.updates, self.target, self.run.env_steps, rate, self.run.seconds, left, returns, self.last
+                phase,
+                self.run.updates,
+                self.target,
+                self.run.env_steps,
+                rate,
+                self.run.seconds,
+                left,
+                returns,
+                self.last,
             )
         )

@@ -1,0 +1,63 @@
+"""Progress as plain lines: what a script, a log file or a notebook shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+
+
+@dataclasses.dataclass
+class Progress:
+    """What is known between two dispatches; handed to a `report` function."""
+
+    phase: str
+    """"compiling", "training", "done" or "interrupted"."""
+    updates: int
+    target: int
+    env_steps: int
+    steps_per_second: float
+    """Of this sitting, learning included; NaN before the first update."""
+    seconds: float
+    seconds_left: float
+    """NaN before the first update."""
+    returns: float
+    """Mean return of a stream in the last round of the last meta-update."""
+    metrics: dict[str, float]
+    """The last row of metrics.jsonl."""
+
+
+def describe(progress: Progress) -> str:
+    """One line."""
+    p = progress
+    if p.phase == "compiling":
+        return "compiling (once; kept for the next time) ..."
+    parts = [f"{p.updates}/{p.target} meta-updates", f"{p.env_steps:,} steps"]
+    if math.isfinite(p.steps_per_second):
+        parts.append(f"{p.steps_per_second:,.0f} steps/s")
+    if math.isfinite(p.returns):
+        before = p.metrics.get("return_before_adaptation")
+        parts.append(
+            f"return {p.returns:.2f}" + ("" if before is None else f" (before adaptation {before:.2f})")
+        )
+    if p.phase == "training" and math.isfinite(p.seconds_left):
+        parts.append(f"{p.seconds_left:.0f} s left")
+    return f"{p.phase}: " + " · ".join(parts)
+
+
+class PlainProgress:
+    """A line to standard error every few seconds, and at every change of phase."""
+
+    def __init__(self, every_seconds: float = 5.0):
+        self._every, self._last, self._phase = every_seconds, -math.inf, ""
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.phase != self._phase or now - self._last >= self._every:
+            print(describe(progress), file=sys.stderr, flush=True)
+            self._last, self._phase = now, progress.phase
+
+
+def silent(progress: Progress) -> None:
+    """Shows nothing."""
