@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import envs
 import equinox as eqx
 import gymnasium
 import jax
@@ -32,6 +31,7 @@ from adaptax.networks.distributions import Categorical, Gaussian
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.types import Behaviour, Box, Discrete, Layout, Out, Outcome, Spec
+from collection import envs
 
 B = 3
 
@@ -48,7 +48,9 @@ class Probe(Learner):
         return jnp.zeros(3)
 
     def act(self, theta, fast, memory, step, key):
-        sees = jnp.stack([step.obs.sum() + step.prev_action.sum(), step.prev_reward, step.first + step.episode])
+        sees = jnp.stack(
+            [step.obs.sum() + step.prev_action.sum(), step.prev_reward, step.first + step.episode]
+        )
         memory = 0.5 * memory + sees
         output = jnp.stack([jnp.tanh(fast + memory.sum()), 0.0])
         dist = Gaussian(output[:1], output[1:]) if self.continuous else Categorical(output)
@@ -181,13 +183,13 @@ def test_host_and_jax_collect_the_same_lifetime(case):
     family = Corridor(continuous)
     key = jax.random.key(3)
     per_task = "theta" in extra
-    theta = extra["theta"] if per_task else jnp.array(0.7) if isinstance(learner, Probe) else learner.init(key)
+    theta = (
+        extra["theta"] if per_task else jnp.array(0.7) if isinstance(learner, Probe) else learner.init(key)
+    )
     goals = jnp.array([-0.5, 0.1, 0.8])
     task_keys = jax.random.split(jax.random.key(1), B)
     behaviour = Behaviour(theta, per_task, goals, extra.get("fast"))
-    inside = eqx.filter_jit(collect)(
-        learner, family, behaviour, layout, task_keys, extra.get("modal", False)
-    )
+    inside = eqx.filter_jit(collect)(learner, family, behaviour, layout, task_keys, extra.get("modal", False))
 
     tasks = CorridorTasks(family, layout, goals.tolist(), task_keys)
     host_family = GymnasiumFamily(tasks)
@@ -199,9 +201,14 @@ def test_host_and_jax_collect_the_same_lifetime(case):
 
     valid = np.asarray(inside[0].rounds.valid)
     np.testing.assert_array_equal(outside[0].rounds.valid, valid)
-    assert valid.any() and (layout.episodes is None or not valid.all()), "no row, or no invalid row, was tested"
+    assert valid.any() and (layout.episodes is None or not valid.all()), (
+        "no row, or no invalid row, was tested"
+    )
     same(inside[0].rounds, outside[0].rounds, lambda x: np.asarray(x)[valid])
-    frozen = [(x.rounds.prev_action, x.rounds.prev_reward, x.rounds.first, x.rounds.episode) for x, *_ in (inside, outside)]
+    frozen = [
+        (x.rounds.prev_action, x.rounds.prev_reward, x.rounds.first, x.rounds.episode)
+        for x, *_ in (inside, outside)
+    ]
     same(*frozen)
     same(inside[0].features, outside[0].features)
     same(inside[1:], outside[1:])
@@ -296,7 +303,9 @@ def test_a_fault_of_the_seed_passes_with_another_seed(walks, tmp_path):
     assert sum(1 in begin for begin in seeds) == 1
 
 
-@pytest.mark.parametrize("fault, says", [("raise", "RuntimeError: the arm came off, in envs.py line"), ("exit", "code 3")])
+@pytest.mark.parametrize(
+    "fault, says", [("raise", "RuntimeError: the arm came off, in envs.py line"), ("exit", "code 3")]
+)
 def test_a_lasting_fault_ends_in_a_sentence(walks, pool, fault, says):
     """It names the task whose fault it was, not those that shared its process (here: the first)."""
     calm = {"goal": 0.0, "edge": np.inf}
@@ -343,9 +352,14 @@ def test_workers_start_without_jax_and_all_end(tmp_path):
 def test_what_cannot_be_pickled_is_named(walks):
     family = GymnasiumFamily(envs.Walks())
     family.tasks.lock = lambda: None
-    with pytest.raises(AdaptaxError, match="family cannot be sent to worker processes .*top level of a module"):
+    with pytest.raises(
+        AdaptaxError, match=r"family cannot be sent to worker processes .*top level of a module"
+    ):
         WorkerPool(family, workers=1)
-    with WorkerPool(walks, workers=0) as pool, pytest.raises(AdaptaxError, match="task <function .* plain data"):
+    with (
+        WorkerPool(walks, workers=0) as pool,
+        pytest.raises(AdaptaxError, match=r"task <function .* plain data"),
+    ):
         pool.assign([lambda: None])
 
 
@@ -353,7 +367,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {folder!r})
 import numpy as np
-import envs
+from collection import envs
 from adaptax.collection.workers import WorkerPool
 from adaptax.tasks.gymnasium import GymnasiumFamily
 
@@ -372,13 +386,18 @@ class Mine(envs.Walks):
 
 def script(tmp_path, guard):
     path = tmp_path / "script.py"
-    path.write_text(SCRIPT.format(folder=str(Path(__file__).parent), guard=guard))
+    path.write_text(SCRIPT.format(folder=str(Path(__file__).parents[1]), guard=guard))
     return path
 
 
 def test_a_script_without_its_guard_is_told_so(tmp_path):
-    done = subprocess.run([sys.executable, script(tmp_path, "if True:")], capture_output=True, text=True, timeout=60)
-    assert done.stderr.count("Traceback") == 1 and 'AdaptaxError: Worker processes import your script' in done.stderr
+    done = subprocess.run(
+        [sys.executable, script(tmp_path, "if True:")], capture_output=True, text=True, timeout=60
+    )
+    assert (
+        done.stderr.count("Traceback") == 1
+        and "AdaptaxError: Worker processes import your script" in done.stderr
+    )
     assert 'if __name__ == "__main__":' in done.stderr and "ready" not in done.stdout
 
 

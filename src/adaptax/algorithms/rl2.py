@@ -61,7 +61,9 @@ class RL2:
     minibatches: int = 4
     """Parts that a pass is divided into."""
     entropy: float = 0.01
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus in the first meta-update: without it one arm is as good as another, and one is soon chosen."""
+    entropy_decay: float = 1.0
+    """Factor on that weight per meta-update."""
     value: float = 0.5
     """Weight of the critic's loss."""
     max_gradient_norm: float = 0.5
@@ -131,6 +133,7 @@ class RL2Algorithm(Algorithm):
     γ: Array
     λ: Array
     coefficients: PPOCoefficients
+    entropy_decay: Array
     max_gradient_norm: Array
 
     def __init__(self, config: RL2, spec: Spec):
@@ -142,6 +145,7 @@ class RL2Algorithm(Algorithm):
         self.coefficients = PPOCoefficients(
             clip=jnp.array(config.clip), value=jnp.array(config.value), entropy=jnp.array(config.entropy)
         )
+        self.entropy_decay = jnp.array(config.entropy_decay)
         self.max_gradient_norm = jnp.array(config.max_gradient_norm)
 
     def test_layout(self, episodes: int | None) -> Layout:
@@ -166,11 +170,14 @@ class RL2Algorithm(Algorithm):
         advantage, target = jax.vmap(self.advantages)(lifetime.rounds)
         advantage = standardise(advantage, lifetime.rounds.valid)
 
+        entropy = self.coefficients.entropy * self.entropy_decay**state.updates
+        coefficients = eqx.tree_at(lambda c: c.entropy, self.coefficients, entropy)
+
         def loss(params: Any, one_task: Any) -> tuple[Array, Metrics]:
             lifetime, advantage, target = one_task
             out = replay(self.learner, eqx.combine(params, frozen), lifetime, self.layout)
             error = normaliser.from_value(out.value) - normaliser.from_value(target)
-            return ppo_loss(out, lifetime.rounds, advantage, error, self.coefficients)
+            return ppo_loss(out, lifetime.rounds, advantage, error, coefficients)
 
         params, opt_state, metrics = epochs_over_tasks(
             loss, params, state.opt_state, self.optimizer, self.lr, (lifetime, advantage, target), key,

@@ -108,7 +108,7 @@ class FlatEnv:
             )
         obs, reward, terminated, truncated, info = answer
         success = self._success_key is not None and bool(info.get(self._success_key, False))
-        return self._flat(obs), np.asarray(reward).item(), bool(terminated), bool(truncated), success
+        return self._flat(obs), float(np.asarray(reward).item()), bool(terminated), bool(truncated), success
 
     def close(self) -> None:
         self.env.close()

@@ -40,10 +40,11 @@ def train(
     seed: int = 0,
     directory: Path | str | None = None,
     report: Report | None = None,
+    name: str | None = None,
 ) -> Run:
     """Meta-trains a learner for `updates` meta-updates, and returns it.
 
-    `report` is told the progress (None: lines on standard error; `silent`: nothing).
+    `name` is what the run records as its algorithm (None: the registry's nearest). `report` is told the progress (None: lines on standard error; `silent`: nothing).
     With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
@@ -54,14 +55,35 @@ def train(
         raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
     enable_compilation_cache()
     algorithm = config.build(family.spec)
+    if algorithm.learner.told and family.spec.features == 0:
+        raise AdaptaxError(
+            f"The family '{family.spec.name}' tells no features of its tasks, so that there is nothing to tell an oracle; "
+            "give it a method features(task)."
+        )
     state = trees.strongly_typed(algorithm.init(jax.random.key(seed)))
     run = Run(
-        algorithms.name_of(config), config, family.spec, families.describe(family), seed, state, directory,
+        name or algorithms.name_of(config), config, family.spec, families.describe(family), seed, state, directory,
         _family=family, _algorithm=algorithm,
     )  # fmt: skip
     if directory is not None:
-        run.write_config()
+        run.save(updates)
+        run.write_config()  # last, so that a folder with a configuration can always be resumed
     return _continue(run, updates, report or PlainProgress())
+
+
+def train_or_resume(
+    config: Config, family: AnyFamily, updates: int, seed: int, directory: Path, report: Report | None = None
+) -> Run:
+    """As `train`; where the directory holds this very run already, goes on with it if it has fewer meta-updates.
+
+    Raises AdaptaxError where it holds another run.
+    """
+    if not (directory / "config.json").exists():
+        return train(config, family, updates, seed, directory, report)
+    run, _ = load_run(directory, family)
+    if (run.config, run.family_record, run.seed) != (config, families.describe(family), seed):
+        raise AdaptaxError(f"{directory} holds another run ({run.label}, seed {run.seed}); name another folder.")
+    return run if run.updates >= updates else resume(directory, updates, family, report)
 
 
 def resume(
