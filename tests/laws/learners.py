@@ -26,7 +26,7 @@ LAYOUTS = {
     "one episode": Layout(2, 2, 4, episodes=1),
     "episodes": Layout(2, 2, 8, episodes=2),
     "budget": Layout(2, 2, 6, episodes=None),
-    "carry": Layout(3, 2, 3, episodes=None, carry=True),
+    "carry": Layout(3, 4, 5, episodes=None, carry=True),
 }
 
 

@@ -297,8 +297,8 @@ def test_a_reference_finds_a_class_by_module_and_by_file(folder):
 
 
 REFERENCES = {
-    "my_worlds": "names no family; write MODULE:CLASS",
-    "my_worlds:Yours": r"'my_worlds' has no class 'Yours' \(it has Mine\)",
+    "my_worlds": "names no object; write MODULE:NAME",
+    "my_worlds:Yours": r"'my_worlds' has no 'Yours' \(it has Mine\)",
     "no_such_worlds:Mine": "There is no module 'no_such_worlds'; run from the folder",
     "no/such.py:Mine": r"There is no file .*no/such\.py",
     "needy:Mine": "'needy' could not be imported, for it needs 'adaptax_no_such_module'; install that",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Key
@@ -40,6 +40,7 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
 
+@runtime_checkable
 class Config(Protocol):
     """A frozen dataclass of hyperparameters with a docstring under each field; `build` makes the algorithm."""
 

@@ -28,6 +28,8 @@ class Entry:
     """Families on which `adaptax reproduce` shows a learning result; empty: *not learning* yet."""
     paper: Config | None = None
     """The paper's hyperparameters (`--preset paper`)."""
+    updates: int = 100
+    """Meta-updates that a small family needs."""
 
 
 ENTRIES: dict[str, Entry] = {
@@ -39,6 +41,7 @@ ENTRIES: dict[str, Entry] = {
         paper=RL2(
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
+        updates=300,
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",
@@ -64,15 +67,18 @@ ENTRIES: dict[str, Entry] = {
         MAML(learned_inner_lr=True),
         learns_on=("point-navigation",),
     ),
-    "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=()),
+    "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
         "baseline",
         MultiTask(fine_tune_steps=20),
         learns_on=(),
+        updates=300,
     ),
-    "oracle": Entry("baseline: a policy that is told the task", "baseline", MultiTask(told=True), learns_on=()),
-    "random": Entry("baseline: actions without looking", "baseline", RandomPolicy(), learns_on=()),
+    "oracle": Entry(
+        "baseline: a policy that is told the task", "baseline", MultiTask(told=True), learns_on=(), updates=300
+    ),
+    "random": Entry("baseline: actions without looking", "baseline", RandomPolicy(), learns_on=(), updates=0),
 }  # fmt: skip
 
 

@@ -42,17 +42,17 @@ from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
 class RL2:
     """RL²: a recurrent policy whose memory outlives the episode, trained by PPO on the return of the lifetime."""
 
-    tasks: int = 256
+    tasks: int = 128
     """Tasks (lifetimes) in one meta-update."""
     episodes: int = 0
     """Episodes in a lifetime; 0: as the task family says."""
     hidden: int = 64
     """Units of the GRU."""
-    lr: float = 1e-3
+    lr: float = 3e-3
     """Adam's step size."""
     gamma: float = 0.99
     """Discount γ per step of the lifetime."""
-    gae_lambda: float = 0.3
+    gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
     clip: float = 0.2
     """PPO's ε."""

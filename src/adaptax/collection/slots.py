@@ -14,7 +14,6 @@ import numpy as np
 
 from adaptax.errors import AdaptaxError, told
 
-
 Answer = tuple[np.ndarray, float, bool, bool, bool]
 """(true next observation float32[D], reward, terminated, truncated, success) of a step."""
 

@@ -26,7 +26,7 @@ UNGUARDED = 77
 """Exit code of a worker in which the user's script, imported again, tried to start workers of its own."""
 START_SECONDS = 120.0
 """How long a process may take to start and to import the user's modules."""
-STOP_SECONDS = 3.0
+STOP_SECONDS = 2.0
 """How long processes may take to close their environments before they are killed."""
 
 

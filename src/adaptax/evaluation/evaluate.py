@@ -38,6 +38,7 @@ def evaluate(
     episodes: int | None = None,
     *,
     family: AnyFamily | None = None,
+    layout: Layout | None = None,
     modal: bool = False,
     seed: int = EVALUATION_SEED,
     label: str | None = None,
@@ -45,14 +46,17 @@ def evaluate(
 ) -> Evaluation:
     """Meets `tasks` unseen tasks of a split with one trained learner, or with several that differ in their seed.
 
-    `episodes`: about how many episodes each task is given (None: the algorithm's habit). `family` replaces the one trained on.
+    `episodes`: about how many episodes each task is given (None: the algorithm's habit). `layout` says exactly how each is
+    met, in whole episodes (None: as the algorithm does with so many). `family` replaces the one trained on.
     All methods given the same `seed` meet the same tasks. `report(done, total)` is called after each run.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     family = runs[0].family if family is None else family
     spec = family.spec
     check_request(spec, split, tasks)
-    layout = runs[0].algorithm.test_layout(episodes)
+    if episodes is not None and episodes < 1:
+        raise AdaptaxError(f"episodes must be 1 or more, not {episodes}.")
+    layout = layout or runs[0].algorithm.test_layout(episodes)
     key = jax.random.key(seed)
     started = time.perf_counter()
     host = isinstance(family, HostFamily)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from adaptax import statistics
 from adaptax.checkpoint import read_arrays, save_arrays
@@ -109,3 +111,17 @@ class Evaluation:
         if "evaluation" not in facts:
             raise AdaptaxError(f"{path} is no evaluation; evaluate the run again.")
         return Evaluation(**arrays, **facts["evaluation"])
+
+
+def comparable_scores(
+    evaluations: Sequence[Evaluation],
+) -> tuple[str, list[Float[np.ndarray, "seeds tasks"]]]:
+    """What one number a seed and task says of all these evaluations, and these numbers for each.
+
+    Where the first learner adapts within a stream and all met their tasks for as many episodes, it is the return of these
+    episodes together; otherwise the return of an episode at the end of the adaptation curve.
+    """
+    episodes = {e.returns[0, 0].size for e in evaluations}
+    if evaluations[0].by_round or len(episodes) > 1:
+        return "return of an episode after adaptation", [e.curve()[:, :, -1] for e in evaluations]
+    return f"return of {episodes.pop()} episodes together", [e.returns.sum((2, 3, 4)) for e in evaluations]

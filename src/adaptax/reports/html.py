@@ -94,18 +94,23 @@ def _family(runs: list[RunSummary]) -> list[str]:
         split = headline_split(evaluations)
         shown = [e for e in evaluations if e.split == split]
         parts += [f'<p class="lead">{escape(sentence)}</p>' for sentence in findings(shown)]
-        if any(e.shared_tasks for e in evaluations):
-            parts.append(f'<p class="notice">{escape(tables.sharing(evaluations))}</p>')
+        css = "notice" if any(e.shared_tasks for e in evaluations) else "note"
+        parts.append(f'<p class="{css}">{escape(tables.sharing(evaluations))}</p>')
         parts.append(_table(tables.headline(evaluations, split)))
         parts.append(_figure("Adaptation to a new task", plots.adaptation_curve(shown), ADAPTATION_CAPTION))
-        parts.append(_table(tables.splits(evaluations)))
+        if len({e.split for e in evaluations}) > 1:
+            parts.append(_table(tables.splits(evaluations)))
     else:
         parts.append("<p>Nothing has been evaluated yet.</p>")
-    parts.append(_figure("Meta-training", plots.learning_curve(runs), LEARNING_CAPTION))
+    # In the order of the plot before it, so that a learner has the same colour in both.
+    rank = {e.label: i for i, e in enumerate(evaluations)}
+    ranked = sorted(runs, key=lambda run: rank.get(run.algorithm, len(rank)))
+    parts.append(_figure("Meta-training", plots.learning_curve(ranked), LEARNING_CAPTION))
     parts.append(_table(tables.training(runs), heading=False))
     if evaluations:
-        points = "".join(_table(tables.adaptation(e)) for e in evaluations)
-        parts.append(_details("Every adaptation point", points))
+        points = tables.adaptation(evaluations)
+        parts.append(_details(points.title, _table(points, heading=False)))
+        parts += [_note(f"{e.label} ({e.split}): {e.notes}") for e in evaluations if e.notes]
     settings = "".join(_table(table, css="settings") for table in tables.settings(runs))
     if settings:
         parts.append(_details("Settings", settings))

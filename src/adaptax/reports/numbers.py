@@ -10,13 +10,13 @@ UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def decimals(half_widths: Iterable[float], values: Iterable[float]) -> int:
-    """Decimal places for a group of numbers: two significant digits of the median interval's half width.
+    """Decimal places for a group of numbers: two digits of the median interval's half width up to 3.54, else one.
 
-    Without any interval, three significant digits of the largest value.
+    That is the Particle Data Group's rule; without any interval, three significant digits of the largest value.
     """
     widths = sorted(w for w in half_widths if math.isfinite(w) and w > 0)
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-    scale = widths[len(widths) // 2] / 10 if widths else largest / 100
+    scale = widths[len(widths) // 2] / 3.55 if widths else largest / 100
     return min(6, max(0, -math.floor(math.log10(scale)))) if scale > 0 else 0
 
 
@@ -61,11 +61,12 @@ def percent(x: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.41 -> "0.41 s", 75 -> "1 min 15 s", 9000 -> "2 h 30 min"."""
+    """0.4 -> "0.40 s", 5 -> "5.0 s", 75 -> "1 min 15 s", 9000 -> "2 h 30 min"."""
     if not math.isfinite(seconds):
         return NOTHING
     if seconds < 59.5:
-        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+        places = 2 if seconds < 0.995 else 1 if seconds < 9.95 else 0
+        return f"{seconds:.{places}f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_rest = divmod(minutes, 60)
     return f"{hours} h {minutes_rest} min" if hours else f"{minutes} min {rest} s"

@@ -1,13 +1,14 @@
 """The plots of a report: matplotlib figures, made without pyplot's global state.
 
-Colours are those of Okabe and Ito (2008), told apart with any colour vision; lines carry their names at their
-ends, in the order of the ends, so that no legend has to be matched by colour.
+Colours are six of Okabe and Ito's (2008), told apart with any colour vision, a brown and a grey; dashes and marks
+differ too, and lines carry their names at their ends, so that no legend has to be matched by colour.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 from io import StringIO
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from adaptax.reports.numbers import axis_labels, short
 from adaptax.reports.summary import EvaluationSummary, RunSummary
 from adaptax.reports.tables import flatten, metric
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5230", "#8b919c")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)))
 MARKERS = "osD^vP"
 INK, MUTED, GRID = "#20242b", "#666d78", "#e1e4e9"
@@ -33,17 +34,17 @@ LABEL_HEIGHT, LETTER_WIDTH, LETTERS = 0.2, 0.078, 36
 """Inches of a line's name and of a letter of it, and the most letters that are shown."""
 MOST_POINTS = 200
 """Points that a learning curve is thinned to: more cannot be seen, and make the page heavy."""
-LOG_RATIO = 30
-"""Where the largest number of steps is this many times the smallest above 0, the axis is logarithmic."""
+LOG_RATIO, MOST_TICKS = 30, 8
+"""Where the largest number of steps is this many times the smallest above 0, the axis is logarithmic; ticks on it."""
 
 Curve = Float[np.ndarray, " points"]
 
 
 class _End(NamedTuple):
-    """Where a line ends, to be named there; x is None for a line across the whole plot."""
+    """Where a line ends, to be named there; x is infinite for a line across the whole plot."""
 
     label: str
-    x: float | None
+    x: float
     y: float
     colour: str
 
@@ -76,7 +77,7 @@ def learning_curve(runs: Sequence[RunSummary]) -> Figure:
                 x, np.nanmin(y, axis=0), np.nanmax(y, axis=0), color=colour, alpha=0.16, linewidth=0
             )
         ends.append(_End(name, x[-1], mean[-1], colour))
-    axes.margins(x=0.0 if any(np.ptp(line.get_xdata()) for line in axes.lines) else 0.05)
+    axes.set_xlim(0, 1.02 * max((end.x for end in ends), default=1.0))
     _finish(figure, axes, ends, "environment steps of meta-training", "mean return")
     return figure
 
@@ -104,8 +105,8 @@ def adaptation_curve(evaluations: Sequence[EvaluationSummary]) -> Figure:
         else:
             axes.fill_between(e.steps_consumed, e.low, e.high, color=colour, alpha=0.16, linewidth=0)
         label = f"{e.label} ({e.split})" if several_splits else e.label
-        ends.append(_End(label, None if single else e.steps_consumed[-1], e.mean[-1], colour))
-    _scale_steps(axes, np.array([s for e in evaluations for s in e.steps_consumed]))
+        ends.append(_End(label, np.inf if single else e.steps_consumed[-1], e.mean[-1], colour))
+    _scale_steps(axes, np.array([s for e in evaluations for s in e.steps_consumed], float))
     _finish(figure, axes, ends, "environment steps of the new task used so far", "mean return of an episode")
     return figure
 
@@ -127,7 +128,7 @@ def svg(figure: Figure, description: str) -> str:
         text = text.replace(colour, f"var(--series-{i})")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
     assert size is not None
-    return text.replace(size[0], f'role="img" aria-label="{description}"', 1)
+    return text.replace(size[0], f'role="img" aria-label="{escape(description)}"', 1)
 
 
 # --- data --------------------------------------------------------------------------------------
@@ -148,12 +149,13 @@ def _returns(run: RunSummary) -> tuple[Curve, Curve]:
     rows = np.array([[metric(row, "env_steps"), metric(row, "return")] for row in run.metrics]).reshape(-1, 2)
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) > MOST_POINTS:
-        rows = np.array([block.mean(axis=0) for block in np.array_split(rows, MOST_POINTS)])
+        size = -(-len(rows) // MOST_POINTS)
+        rows = np.array([rows[i : i + size].mean(axis=0) for i in range(0, len(rows), size)])
     return rows[:, 0], rows[:, 1]
 
 
 def _across_seeds(
-    curves: list[tuple[Curve, Curve]],
+    curves: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Curve, Float[np.ndarray, "seeds points"]]:
     """All seeds on one grid of environment steps; NaN where a seed has not got so far."""
     grid = np.unique(np.concatenate([x for x, _ in curves]))
@@ -178,13 +180,16 @@ def _figure() -> tuple[Figure, Axes]:
 def _scale_steps(axes: Axes, steps: Float[np.ndarray, " points"]) -> None:
     used = steps[steps > 0]
     if used.size == 0:
-        axes.set_xlim(0, 1)
+        axes.set_xlim(-0.02, 1)
         axes.set_xticks([0])
     elif used.max() > LOG_RATIO * used.min():
         axes.set_xscale("symlog", linthresh=used.min(), linscale=0.4)  # linear below, so that 0 has its place
         axes.margins(x=0.02)
-        decades = np.arange(np.ceil(np.log10(used.min())), np.floor(np.log10(used.max())) + 1)
-        ticks = [0.0, *10.0**decades] if 0 in steps else list(10.0**decades)
+        decades = 10.0 ** np.arange(np.floor(np.log10(used.min())), np.log10(used.max()))
+        within = [d * m for d in decades for m in (1, 2, 5) if used.min() <= d * m <= used.max()]
+        ticks = [0.0] * (0 in steps) + (
+            within if len(within) <= MOST_TICKS else [t for t in within if t in decades]
+        )
         axes.set_xticks(ticks, [short(tick) for tick in ticks])
         axes.set_xticks([], minor=True)
     else:
@@ -193,7 +198,8 @@ def _scale_steps(axes: Axes, steps: Float[np.ndarray, " points"]) -> None:
 
 def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label: str) -> None:
     """Sizes, ticks, and the names of the lines at the right."""
-    names = [e.label if len(e.label) <= LETTERS else e.label[: LETTERS - 1] + "…" for e in ends]
+    half = LETTERS // 2
+    names = [e.label if len(e.label) <= LETTERS else f"{e.label[:half]}…{e.label[-half:]}" for e in ends]
     height = max(HEIGHT, TOP + BOTTOM + LABEL_HEIGHT * len(ends))
     right = 0.45 + LETTER_WIDTH * max(map(len, names), default=0)
     inner_width, inner_height = WIDTH - LEFT - right, height - TOP - BOTTOM
@@ -202,9 +208,7 @@ def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label:
     axes.set_xlabel(x_label, color=INK, fontsize=9.5, labelpad=6)
     axes.set_ylabel(y_label, color=INK, fontsize=9.5, labelpad=8)
     if not ends:
-        axes.text(
-            0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=MUTED, fontsize=11
-        )
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center", color=MUTED)
         axes.set_xticks([])
         axes.set_yticks([])
         return
@@ -221,19 +225,14 @@ def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label:
             [1.0, 1 + 0.16 / inner_width], [y, y_name], color=end.colour, linewidth=1.2,
             transform=axes.transAxes, clip_on=False,
         )  # fmt: skip
-        if end.x is not None and end.x < edge:
+        if end.x < edge:
             axes.plot(
                 [end.x, edge], [end.y, end.y], color=end.colour, linewidth=0.7, linestyle=":", alpha=0.8
             )
         axes.text(
-            1 + 0.22 / inner_width,
-            y_name,
-            name,
-            transform=axes.transAxes,
-            va="center_baseline",
-            color=INK,
-            fontsize=9,
-        )
+            1 + 0.22 / inner_width, y_name, name, transform=axes.transAxes, va="center_baseline", color=INK,
+            fontsize=9, parse_math=False,
+        )  # fmt: skip
     axes.set_xlim(left, edge)
     axes.set_ylim(bottom, top)
 

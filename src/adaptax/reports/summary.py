@@ -94,10 +94,11 @@ def all_evaluations(runs: Iterable[RunSummary]) -> list[EvaluationSummary]:
     Equal ones (the same baseline, listed under each run) appear once; different ones of the same label get
     the name of their run.
     """
+    runs = list(runs)
     owners: dict[EvaluationSummary, str] = {}
-    for run in runs:
+    for run, name in zip(runs, _without_shared_folders([run.name for run in runs]), strict=True):
         for evaluation in run.evaluations:
-            owners.setdefault(evaluation, run.name)
+            owners.setdefault(evaluation, name)
     names = [(evaluation.label, evaluation.split) for evaluation in owners]
     named = [
         dataclasses.replace(e, label=f"{e.label} ({owner})") if names.count((e.label, e.split)) > 1 else e
@@ -110,3 +111,11 @@ def headline_split(evaluations: Sequence[EvaluationSummary]) -> str:
     """The split that a report speaks of first: "test" where there is one."""
     splits = [e.split for e in evaluations]
     return "test" if "test" in splits else splits[0]
+
+
+def _without_shared_folders(names: Sequence[str]) -> list[str]:
+    """["runs/a/seed-0", "runs/b/seed-0"] -> ["a/seed-0", "b/seed-0"]."""
+    parts = [name.split("/") for name in names]
+    depth = min(map(len, parts), default=1) - 1
+    shared = next((i for i in range(depth) if len({p[i] for p in parts}) > 1), depth)
+    return ["/".join(p[shared:]) for p in parts]

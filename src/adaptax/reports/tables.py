@@ -15,7 +15,7 @@ import rich.table
 from adaptax.reports.numbers import NOTHING, bracket, count, decimals, duration, number, percent
 from adaptax.reports.summary import EvaluationSummary, RunSummary, headline_split
 
-PATH_POINTS = 5
+PATH_POINTS = 4
 """Points of an adaptation curve that fit in one cell."""
 SPLITS = ("train", "test", "ood")
 
@@ -68,20 +68,22 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
     for optional in ("success", "regret"):
         if set(columns[optional]) == {NOTHING}:
             del columns[optional]
-    names = list(columns)
+    constant = [name for name in ("tasks × seeds", "actions") if len(set(columns[name])) == 1]
+    same = ", ".join(f"{name} {columns.pop(name)[0]}" for name in constant)
     scores = " / ".join(dict.fromkeys(e.score for e in shown))
     note = (
         f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. Return as it "
-        "adapts: mean return of an episode before adaptation and along it (at most five points). Steps used: "
-        "environment steps of the new task before the last point. Time: wall clock of the evaluation."
+        f"adapts: mean return of an episode before adaptation and along it (at most {PATH_POINTS} points). Steps "
+        "used: environment steps of the new task before the last point. Time: wall clock of the evaluation."
     )
+    names = list(columns)
     return Table(
         "Results on the " + ("training tasks" if split == "train" else f"{split} tasks"),
         names,
         list(zip(*columns.values(), strict=True)),
-        note,
-        frozenset(names.index(name) for name in ("method", "return as it adapts", "actions")),
-        frozenset(i for i, e in enumerate(shown) if e.kind == "learner"),
+        note + (f" In all rows: {same}." if same else ""),
+        frozenset(i for i, name in enumerate(names) if name in ("method", "return as it adapts", "actions")),
+        _strong(shown),
     )
 
 
@@ -96,13 +98,12 @@ def splits(evaluations: Sequence[EvaluationSummary]) -> Table:
         e = found.get((label, split))
         return NOTHING if e is None else f"{number(e.iqm, places)} {bracket(*e.interval, places)}"
 
-    learners = {e.label for e in evaluations if e.kind == "learner"}
     return Table(
         "Splits side by side",
         ["method", *names],
         [[label, *(cell(label, split) for split in names)] for label in labels],
-        f"IQM and its 95% interval. {sharing(evaluations)}",
-        strong=frozenset(i for i, label in enumerate(labels) if label in learners),
+        "IQM and its 95% interval.",
+        strong=_strong([next(e for e in evaluations if e.label == label) for label in labels]),
     )
 
 
@@ -116,17 +117,17 @@ def sharing(evaluations: Sequence[EvaluationSummary]) -> str:
     return sentence + (f" Not evaluated: {', '.join(absent)}." if absent else "")
 
 
-def adaptation(evaluation: EvaluationSummary) -> Table:
-    """Every point of one adaptation curve."""
-    e, places = evaluation, curve_places([evaluation])
-    rows = [
-        [str(episode), count(steps), number(mean, places), bracket(low, high, places)]
-        for episode, steps, mean, low, high in zip(
-            e.episodes, e.steps_consumed, e.mean, e.low, e.high, strict=True
-        )
-    ]
-    columns = ["point", "steps used before", "mean return", "95% interval"]
-    return Table(f"{e.label} ({e.split})", columns, rows, e.notes, frozenset())
+def adaptation(evaluations: Sequence[EvaluationSummary]) -> Table:
+    """Every point of every adaptation curve."""
+    places = curve_places(evaluations)
+    rows = []
+    for e in evaluations:
+        points = zip(e.episodes, e.steps_consumed, e.mean, e.low, e.high, strict=True)
+        for i, (episode, steps, mean, low, high) in enumerate(points):
+            name = [e.label, e.split] if i == 0 else ["", ""]
+            rows.append([*name, str(episode), count(steps), number(mean, places), bracket(low, high, places)])
+    columns = ["method", "split", "point", "steps used before", "mean return", "95% interval"]
+    return Table("Every adaptation point", columns, rows, text_columns=frozenset({0, 1}))
 
 
 def training(runs: Sequence[RunSummary]) -> Table:
@@ -196,6 +197,12 @@ def curve_places(evaluations: Sequence[EvaluationSummary]) -> int:
     """Decimal places for the returns of episodes."""
     widths = [(high - low) / 2 for e in evaluations for low, high in zip(e.low, e.high, strict=True)]
     return decimals(widths, [x for e in evaluations for x in e.mean])
+
+
+def _strong(rows: Sequence[EvaluationSummary]) -> frozenset[int]:
+    """The learners, where there is something else to tell them from."""
+    learners = frozenset(i for i, e in enumerate(rows) if e.kind == "learner")
+    return learners if len(learners) < len(rows) else frozenset()
 
 
 def _path(e: EvaluationSummary, places: int) -> str:

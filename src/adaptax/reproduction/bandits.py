@@ -22,17 +22,12 @@ BANDITS = 20_000
 """Unseen bandits that every policy meets."""
 
 CELL_10_5 = RL2(
-    tasks=1024,
-    hidden=64,
-    lr=4e-3,
-    gae_lambda=0.5,
-    entropy=0.03,
-    epochs=2,
-    minibatches=4,
-    max_gradient_norm=0.5,
+    tasks=1024, hidden=64, lr=5e-3, gae_lambda=0.6, entropy=0.08, entropy_decay=0.98, epochs=2, minibatches=4
 )
 """For 10 pulls of 5 arms."""
-CELL_100_5 = RL2(tasks=256, hidden=64, lr=2e-3, gae_lambda=0.5, entropy=0.02, epochs=2, minibatches=4)
+CELL_100_5 = RL2(
+    tasks=256, hidden=64, lr=2e-3, gae_lambda=0.9, entropy=0.1, entropy_decay=0.997, epochs=2, minibatches=4
+)
 """For 100 pulls of 5 arms."""
 
 # Duan et al. 2016, table 1 (means over 1,000 bandits).

@@ -14,7 +14,7 @@ from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
 
-DEMO_BANDIT_UPDATES = 350
+DEMO_BANDIT_UPDATES = 450
 DEMO_NAVIGATION_UPDATES = 60
 
 

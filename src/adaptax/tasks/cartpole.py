@@ -10,19 +10,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import Split, TaskFamily
 from adaptax.types import Discrete, Outcome, Spec
 
 Range = tuple[float, float]
 State = Float[Array, " 4"]
+"""Position (m), velocity (m/s), angle (rad), angular velocity (rad/s); also the observation."""
 
 TAU_SECONDS = 0.02
 MAX_POSITION_METRES = 2.4
-MAX_ANGLE_RADIANS = 12 * 2 * math.pi / 360
+MAX_ANGLE_RADIANS = math.radians(12)
 
 
 class Physics(eqx.Module):
-    """A task: what is hidden. All float32 scalars."""
+    """A task: what is hidden, float32 scalars."""
 
     gravity: Array
     """m/s²"""
@@ -33,27 +35,56 @@ class Physics(eqx.Module):
     length: Array
     """Half of the pole's length, m."""
     force: Array
-    """N; negative where the two actions are exchanged."""
+    """What action 1 pushes with, N; action 0 pushes as hard the other way. Negative where the actions are exchanged."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CartPole(TaskFamily):
     """A pole on a cart (Barto et al. 1983) whose physics, and which action pushes which way, must be found out.
 
-    One robust controller balances every pole of the usual ranges, so physics alone asks for no adaptation. What does is
-    `flip_probability`: in a flipped task the two actions are exchanged, and the observation does not tell.
-    ood: physical parameters up to half as far again beyond both ends of their ranges, on a logarithmic scale.
+    Parameters are drawn log-uniformly from their ranges. One fixed linear controller balances every pole of the default
+    ranges, so that hidden physics alone asks for no adaptation. Hence `flip_probability`: in a flipped task the two
+    actions are exchanged, no single observation tells, and what balances one pole throws the other over. Pays 1 a step; an
+    episode terminates where the cart is more than 2.4 m off or the pole more than 12° down.
+
+    `ood`: every parameter outside its range, by up to half its width on the logarithmic scale, below or above.
     """
 
     gravity: Range = (7.0, 13.0)
+    """m/s²"""
     masscart: Range = (0.7, 1.5)
+    """kg"""
     masspole: Range = (0.05, 0.3)
+    """kg"""
     length: Range = (0.3, 0.9)
+    """Half of the pole's length, m."""
     force: Range = (7.0, 13.0)
+    """Magnitude of a push, N."""
     flip_probability: float = 0.5
-    """How probable it is that the two actions are exchanged."""
-    horizon: int = 200
-    """Longest episode, in steps; 500 in `CartPole-v1`."""
+    """How probable it is that the two actions are exchanged, in all splits."""
+    horizon: int = 500
+    """Longest episode, in steps of 0.02 s."""
+    episodes: int = 3
+    """Episodes in a lifetime of learners that remember."""
+
+    def __post_init__(self):
+        for name, (low, high) in self._ranges.items():
+            if not 0 < low <= high < math.inf:
+                raise AdaptaxError(
+                    f"{name} of CartPole must be a range of two positive numbers, the smaller first, not {(low, high)}."
+                )
+        if not 0 <= self.flip_probability <= 1:
+            raise AdaptaxError(f"flip_probability must be between 0 and 1, not {self.flip_probability}.")
+        if self.horizon < 1 or self.episodes < 1:
+            raise AdaptaxError(
+                "CartPole needs at least one step and one episode, "
+                f"not horizon={self.horizon} and episodes={self.episodes}."
+            )
+
+    @property
+    def _ranges(self) -> dict[str, Range]:
+        """In the order of `Physics`."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(Physics)}
 
     @property
     def spec(self) -> Spec:
@@ -62,8 +93,9 @@ class CartPole(TaskFamily):
             observation=(4,),
             action=Discrete(2),
             episode_steps=self.horizon,
-            episodes=3,
-            features=5,
+            episodes=self.episodes,
+            features=6,
+            ood=any(low < high for low, high in self._ranges.values()),
         )
 
     @staticmethod
@@ -72,24 +104,21 @@ class CartPole(TaskFamily):
         return Physics(*(jnp.array(x, jnp.float32) for x in (9.8, 1.0, 0.1, 0.5, 10.0)))
 
     @property
-    def _log_ranges(self) -> tuple[Array, Array]:
-        ranges = (self.gravity, self.masscart, self.masspole, self.length, self.force)
-        low, high = jnp.log(jnp.array(ranges)).T
+    def _log_ranges(self) -> tuple[Float[Array, " 5"], Float[Array, " 5"]]:
+        low, high = jnp.log(jnp.array(list(self._ranges.values()))).T
         return low, high
 
     def sample(self, key: Key[Array, ""], split: Split) -> Physics:
         k_values, k_side, k_flip = jax.random.split(key, 3)
         low, high = self._log_ranges
-        u = jax.random.uniform(k_values, (5,))
+        share = 1.0 - jax.random.uniform(k_values, (5,))  # in (0, 1]: `ood` leaves the range
         if split == "ood":
-            half = (high - low) / 2
-            above = jax.random.bernoulli(k_side, shape=(5,))
-            logs = jnp.where(above, high + u * half, low - u * half)
+            beyond = share * (high - low) / 2
+            logs = jnp.where(jax.random.bernoulli(k_side, shape=(5,)), high + beyond, low - beyond)
         else:
-            logs = low + u * (high - low)
-        values = jnp.exp(logs)
-        sign = jnp.where(jax.random.bernoulli(k_flip, self.flip_probability), -1.0, 1.0)
-        return Physics(values[0], values[1], values[2], values[3], sign * values[4])
+            logs = low + share * (high - low)
+        flip = jax.random.bernoulli(k_flip, self.flip_probability)
+        return Physics(*jnp.exp(logs).at[4].multiply(jnp.where(flip, -1.0, 1.0)))
 
     def reset(self, key: Key[Array, ""], task: Physics) -> tuple[State, State]:
         state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
@@ -98,23 +127,32 @@ class CartPole(TaskFamily):
     def step(
         self, key: Key[Array, ""], state: State, action: Int[Array, ""], task: Physics
     ) -> tuple[State, Outcome]:
-        """Euler's method on the equations of Florian 2007, eq. 23-24, without friction."""
+        """One step of Euler's method on the equations of Florian 2007, eq. 23-24, without friction."""
         x, v, θ, ω = state
         force = jnp.where(action == 1, task.force, -task.force)
         mass = task.masscart + task.masspole
-        pole = task.masspole * task.length
-        push = (force + pole * ω**2 * jnp.sin(θ)) / mass
+        moment = task.masspole * task.length
+        push = (force + moment * ω**2 * jnp.sin(θ)) / mass
         α = (task.gravity * jnp.sin(θ) - jnp.cos(θ) * push) / (
             task.length * (4.0 / 3.0 - task.masspole * jnp.cos(θ) ** 2 / mass)
         )
-        a = push - pole * α * jnp.cos(θ) / mass
+        a = push - moment * α * jnp.cos(θ) / mass
         state = jnp.stack([x + TAU_SECONDS * v, v + TAU_SECONDS * a, θ + TAU_SECONDS * ω, ω + TAU_SECONDS * α])
         fallen = (jnp.abs(state[0]) > MAX_POSITION_METRES) | (jnp.abs(state[2]) > MAX_ANGLE_RADIANS)
         return state, Outcome(state, jnp.ones(()), terminated=fallen, truncated=jnp.array(False))
 
-    def features(self, task: Physics) -> Float[Array, " 5"]:
-        """The logarithms of the parameters, -1..1 over their ranges; the force's place carries its sign instead."""
+    def features(self, task: Physics) -> Float[Array, " 6"]:
+        """The logarithms of the five parameters, -1..1 over their ranges, and the sign of the force."""
         low, high = self._log_ranges
-        values = jnp.stack([task.gravity, task.masscart, task.masspole, task.length, jnp.abs(task.force)])
-        scaled = 2 * (jnp.log(values) - low) / (high - low) - 1
-        return scaled.at[4].set(jnp.sign(task.force))
+        logs = jnp.log(jnp.abs(jnp.stack(jax.tree.leaves(task))))
+        # A range of one number tells nothing: 0.
+        scaled = jnp.where(high > low, (2 * logs - low - high) / jnp.where(high > low, high - low, 1.0), 0.0)
+        return jnp.append(scaled, jnp.sign(task.force))
+
+    def optimal(self, task: Physics) -> Float[Array, ""]:
+        """`horizon`: the return of never falling.
+
+        Over the default ranges and their `ood` a linear controller that is told the sign of the force attains it; over far
+        wider ones it is an upper bound.
+        """
+        return jnp.array(self.horizon, jnp.float32)

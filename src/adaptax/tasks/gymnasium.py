@@ -18,11 +18,8 @@ The user writes a class with two methods; everything else is optional:
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +27,7 @@ import numpy as np
 
 from adaptax.errors import AdaptaxError, told
 from adaptax.tasks.base import SPLITS, HostFamily, Split
+from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.types import Box, Discrete, MultiDiscrete, Space, Spec, Task
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ class GymnasiumFamily(HostFamily):
         """`tasks`: the user's class or an object of it. `reference`: how `from_reference` finds it again."""
         adapter = _adapter()
         self.tasks = _instance(tasks)
-        self.reference = reference or _reference(type(self.tasks))
+        self.reference = reference or reference_to(type(self.tasks))
         self._splits = _splits(self.tasks)
         success_key = getattr(self.tasks, "success_key", None)
         self.reports_success = success_key is not None
@@ -75,21 +73,8 @@ class GymnasiumFamily(HostFamily):
     @staticmethod
     def from_reference(reference: str) -> GymnasiumFamily:
         """The family that `MODULE:CLASS` or `path/to/file.py:CLASS` names; the current folder is looked in too."""
-        place, _, name = reference.rpartition(":")
-        if not place or not name:
-            raise AdaptaxError(
-                f"'{reference}' names no family; write MODULE:CLASS or path/to/file.py:CLASS, as in my_tasks:MyTasks."
-            )
-        if place.endswith(".py"):
-            place = str(Path(place).resolve())
-            module = _import_file(Path(place))
-        else:
-            module = _import_module(place, Path.cwd())
-        if not hasattr(module, name):
-            found = [n for n, x in vars(module).items() if inspect.isclass(x) and hasattr(x, "make")]
-            hint = f"it has {', '.join(found)}" if found else "it has no class with a make method at all"
-            raise AdaptaxError(f"'{place}' has no class '{name}' ({hint}); check the name after the colon.")
-        return GymnasiumFamily(getattr(module, name), f"{place}:{name}")
+        tasks, reference = import_reference(reference)
+        return GymnasiumFamily(tasks, reference)
 
     @property
     def spec(self) -> Spec:
@@ -144,20 +129,7 @@ def _instance(tasks: Any) -> Any:
         )
     if cls is not tasks:
         return tasks
-    try:
-        return cls()
-    except Exception as error:
-        raise AdaptaxError(
-            f"{cls.__name__}() could not be created without arguments ({told(error)}); "
-            "give its __init__ defaults, or pass an object of it."
-        ) from error
-
-
-def _reference(cls: type) -> str:
-    main = sys.modules["__main__"]
-    path = getattr(main, "__file__", None)
-    place = str(Path(path).resolve()) if cls.__module__ == "__main__" and path else cls.__module__
-    return f"{place}:{cls.__qualname__}"
+    return without_arguments(cls)
 
 
 def _splits(tasks: Any) -> tuple[str, ...]:
@@ -216,34 +188,3 @@ def _action_space(spaces: FlatSpaces) -> Space:
 
 def _kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Imports a file as the module of its name, so that its classes can be pickled for the workers."""
-    if not path.is_file():
-        raise AdaptaxError(f"There is no file {path}; check the part before the colon.")
-    module = _import_module(path.stem, path.parent)
-    if Path(getattr(module, "__file__", None) or "").resolve() != path:
-        raise AdaptaxError(
-            f"Another module is called '{path.stem}' too; give the file {path} a name of its own."
-        )
-    return module
-
-
-def _import_module(name: str, folder: Path) -> ModuleType:
-    """Imports a module that may lie in `folder`."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))  # worker processes are given it too
-    importlib.invalidate_caches()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-            raise AdaptaxError(
-                f"'{name}' could not be imported, for it needs '{error.name}'; install that."
-            ) from error
-        raise AdaptaxError(
-            f"There is no module '{name}'; run from the folder that holds it, or give the path of the file."
-        ) from None
-    except Exception as error:
-        raise AdaptaxError(f"'{name}' could not be imported: {told(error)}.") from error

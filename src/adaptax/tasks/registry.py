@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
-import os
-import sys
 from typing import Any
 
 from adaptax.errors import AdaptaxError
@@ -15,6 +12,7 @@ from adaptax.tasks.base import AnyFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.tabular import TabularMDP
 
 
@@ -48,8 +46,8 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
     if kind == "gymnasium":
         return GymnasiumFamily.from_reference(rest)
     if kind == "jax":
-        family = import_reference(rest)
-        family = family() if isinstance(family, type) else family
+        family, _ = import_reference(rest)
+        family = without_arguments(family) if isinstance(family, type) else family
         if not isinstance(family, TaskFamily):
             raise AdaptaxError(
                 f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template."
@@ -74,7 +72,7 @@ def describe(family: AnyFamily) -> dict[str, Any]:
     for name, entry in ENTRIES.items():
         if cls is entry.cls:
             return {"reference": name, "fields": fields}
-    return {"reference": f"jax:{cls.__module__}:{cls.__qualname__}", "fields": fields}
+    return {"reference": f"jax:{reference_to(cls)}", "fields": fields}
 
 
 def rebuild(record: dict[str, Any]) -> AnyFamily:
@@ -82,28 +80,6 @@ def rebuild(record: dict[str, Any]) -> AnyFamily:
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record.get("fields", {}).items()}
     reference = record["reference"]
     if reference.startswith("jax:") and fields:
-        return import_reference(reference[4:])(**fields)
+        cls, _ = import_reference(reference[4:])
+        return cls(**fields)
     return make_family(reference, fields)
-
-
-def import_reference(reference: str) -> Any:
-    """The object that `MODULE:NAME` names; the current folder counts as a place to look in."""
-    module_name, _, name = reference.partition(":")
-    if not name:
-        raise AdaptaxError(
-            f"'{reference}' does not name an object; write MODULE:NAME, as in my_tasks:MyFamily."
-        )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise AdaptaxError(
-            f"Could not import '{module_name}' ({error}); run from the folder that holds it."
-        ) from error
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        raise AdaptaxError(
-            f"The module '{module_name}' has no '{name}'; check the name after the colon."
-        ) from None

@@ -156,15 +156,18 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def read_metrics(directory: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl; a line that a crash cut off is left out."""
+    """The rows of metrics.jsonl, up to the first line that is none: a crash may have cut it off."""
     path = directory / "metrics.jsonl"
     rows: list[dict[str, float]] = []
     if path.is_file():
         for line in path.read_text().splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
                 break
+            if not (isinstance(row, dict) and isinstance(row.get("update"), int)):
+                break
+            rows.append(row)
     return rows
 
 

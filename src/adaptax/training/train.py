@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,8 @@ def train(
 ) -> Run:
     """Meta-trains a learner for `updates` meta-updates, and returns it.
 
-    `name` is what the run records as its algorithm (None: the registry's nearest). `report` is told the progress (None: lines on standard error; `silent`: nothing).
+    `name` is what the run records as its algorithm (None: the registry's nearest). `report` is told the progress (None:
+    lines on standard error; `silent`: nothing).
     With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
@@ -81,7 +83,8 @@ def train_or_resume(
     if not (directory / "config.json").exists():
         return train(config, family, updates, seed, directory, report)
     run, _ = load_run(directory, family)
-    if (run.config, run.family_record, run.seed) != (config, families.describe(family), seed):
+    record = json.loads(json.dumps(families.describe(family)))
+    if (run.config, run.family_record, run.seed) != (config, record, seed):
         raise AdaptaxError(f"{directory} holds another run ({run.label}, seed {run.seed}); name another folder.")
     return run if run.updates >= updates else resume(directory, updates, family, report)
 
@@ -104,6 +107,10 @@ def resume(
 
 def _continue(run: Run, target: int, report: Report) -> Run:
     log = _Log(run, target, report)
+    log.checkpoint()
+    if run.updates >= target:
+        log.report("done")
+        return run
     log.report("compiling")
     program = _program(run)
     try:
@@ -113,7 +120,6 @@ def _continue(run: Run, target: int, report: Report) -> Run:
             jax.block_until_ready(program(algorithm, run.state, jnp.zeros((), jnp.int32)).done)
             log.compile_seconds = time.perf_counter() - started
             per_dispatch = 1
-            log.checkpoint()
             while run.updates < target and not interrupts.asked:
                 count = min(per_dispatch, target - run.updates)
                 started = time.perf_counter()
@@ -203,6 +209,8 @@ class _Log:
         try:
             with open(directory / "metrics.jsonl", "a") as file:
                 file.writelines(self.pending)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise AdaptaxError(
                 f"Could not write {directory / 'metrics.jsonl'}: {error.strerror}. The last checkpoint is intact; "

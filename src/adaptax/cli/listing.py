@@ -1,0 +1,126 @@
+"""`adaptax list`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from adaptax.algorithms import registry as algorithms
+from adaptax.cli.output import show, show_json
+from adaptax.reports.tables import Table
+from adaptax.tasks import registry as families
+from adaptax.types import Box, Discrete, MultiDiscrete, Space
+
+MARKS = {"learning": "●", "runs": "○", "no": "—"}
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Algorithms and task families, one line each, and what works with what."""
+
+    json: bool = False
+    """Print one JSON value instead of tables."""
+
+    def execute(self) -> None:
+        record = facts()
+        show_json(record) if self.json else show(*tables(record))
+
+
+def facts() -> dict[str, Any]:
+    """What there is, as JSON values. `support[ALGORITHM][FAMILY]`: "learning", "runs" or "no"."""
+    specs = {name: entry.cls().spec for name, entry in families.ENTRIES.items()}
+    return {
+        "algorithms": [
+            {
+                "name": name,
+                "summary": entry.summary,
+                "kind": entry.kind,
+                "learning": bool(entry.learns_on),
+                "learns_on": list(entry.learns_on),
+                "presets": ["default"] + (["paper"] if entry.paper else []),
+                "updates": entry.updates,
+            }
+            for name, entry in algorithms.ENTRIES.items()
+        ],
+        "families": [
+            {
+                "name": name,
+                "summary": entry.summary,
+                "observation": list(specs[name].observation),
+                "action": space(specs[name].action),
+                "episode_steps": specs[name].episode_steps,
+                "episodes": specs[name].episodes,
+                "features": specs[name].features,
+                "shared_tasks": specs[name].shared_tasks,
+                "splits": ["train", "test"] + (["ood"] if specs[name].ood else []),
+            }
+            for name, entry in families.ENTRIES.items()
+        ],
+        "support": {
+            name: {family: _support(entry, family, spec.features) for family, spec in specs.items()}
+            for name, entry in algorithms.ENTRIES.items()
+        },
+    }
+
+
+def _support(entry: algorithms.Entry, family: str, features: int) -> str:
+    if family in entry.learns_on:
+        return "learning"
+    return "no" if getattr(entry.default, "told", False) and not features else "runs"
+
+
+def space(action: Space) -> str:
+    """An action space in a few characters."""
+    match action:
+        case Discrete(n):
+            return f"discrete {n}"
+        case MultiDiscrete(choices):
+            return f"multi-discrete {' '.join(map(str, choices))}"
+        case Box():
+            return f"box {action.size}"
+
+
+def tables(record: dict[str, Any]) -> list[Table]:
+    """The same for people."""
+
+    def status(a: dict[str, Any]) -> str:
+        if a["kind"] == "baseline":
+            return "baseline"
+        return f"learning: {', '.join(a['learns_on'])}" if a["learning"] else "not learning"
+
+    left = frozenset(range(9))
+    names = [f["name"] for f in record["families"]]
+    return [
+        Table(
+            "Algorithms",
+            ["name", "", "status"],
+            [[a["name"], a["summary"], status(a)] for a in record["algorithms"]],
+            "learning: `adaptax reproduce` shows a learning result there (5 seeds, 100 unseen tasks, intervals above zero)",
+            left,
+        ),
+        Table(
+            "Task families",
+            ["name", "", "observation", "action", "episode", "lifetime", "splits"],
+            [
+                [
+                    f["name"],
+                    f["summary"],
+                    "×".join(map(str, f["observation"])),
+                    f["action"],
+                    f"≤ {f['episode_steps']} steps",
+                    f"{f['episodes']} episodes",
+                    " ".join(f["splits"]) + (" (shared)" if f["shared_tasks"] else ""),
+                ]
+                for f in record["families"]
+            ],
+            "and your own: gymnasium:MODULE:CLASS or jax:MODULE:CLASS; `adaptax new-family FILE` writes a template",
+            left,
+        ),
+        Table(
+            "What works with what",
+            ["", *names],
+            [[a, *(MARKS[row[n]] for n in names)] for a, row in record["support"].items()],
+            "● learning result shown   ○ runs   — cannot",
+            left,
+        ),
+    ]

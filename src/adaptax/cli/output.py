@@ -1,0 +1,63 @@
+"""How commands show things: tables, one JSON value, live progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+
+from adaptax.reports.tables import Table, console
+from adaptax.training.progress import PlainProgress, Progress, describe
+from adaptax.training.train import Report
+
+PIPED_WIDTH = 140
+"""Columns of a table that is written into a file or a pipe."""
+
+
+def show(*tables: Table) -> None:
+    """Prints tables to standard output."""
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    for table in tables:
+        out.print(console(table))
+
+
+def show_json(value: Any) -> None:
+    """Prints one JSON value to standard output."""
+    print(json.dumps(value, indent=2))
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Report]:
+    """Shows meta-training on standard error: a line a run that lives on a terminal, else a plain line every ten seconds."""
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        yield PlainProgress(every_seconds=10.0)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=16))
+    with Bars(*columns, console=err) as bars:
+        yield _Live(bars)
+
+
+class _Live:
+    def __init__(self, bars: Bars):
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._task is None:
+            self._task = self._bars.add_task("", total=None)
+        self._bars.update(
+            self._task,
+            description=describe(progress),
+            completed=progress.updates,
+            total=None if progress.phase == "compiling" else max(progress.target, 1),
+        )
+        if progress.phase in ("done", "interrupted"):
+            self._bars.stop_task(self._task)
+            self._task = None

@@ -1,0 +1,39 @@
+"""`adaptax report`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from adaptax.cli.runs import find
+from adaptax.errors import AdaptaxError
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.from_run import run_summaries, save_evaluations, saved_evaluations
+from adaptax.reports.html import write_report
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Writes report.html into each folder: learning curve, adaptation curves, table, settings, in one file."""
+
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
+    """What `adaptax train` wrote. Unseen tasks are evaluated where that was not done yet."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """One report of all of them together, here."""
+
+    def execute(self) -> None:
+        if not self.directories:
+            raise AdaptaxError("Name at least one folder that `adaptax train` wrote.")
+        for directory in self.directories:
+            if not saved_evaluations(directory):
+                save_evaluations(directory, [evaluate(find(str(directory)).runs)])
+        runs = {directory: run_summaries(directory) for directory in self.directories}
+        if self.out is not None:
+            runs = {self.out.parent: [run for group in runs.values() for run in group]}
+        for directory, group in runs.items():
+            path = self.out or directory / "report.html"
+            write_report(path, group)
+            print(f"Report: {path}")

@@ -1,0 +1,47 @@
+"""`adaptax reproduce`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from adaptax.cli.arguments import near
+from adaptax.cli.output import progress, show
+from adaptax.errors import AdaptaxError
+from adaptax.reports.from_run import run_summaries
+from adaptax.reports.html import write_report
+from adaptax.reports.tables import Table
+from adaptax.reproduction.figures import FIGURES
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce:
+    """Lists the published figures that this library reproduces, or makes one of them again."""
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    """Which figure; without a name they are listed."""
+    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for its runs and report; default: runs/NAME."""
+
+    def execute(self) -> int:
+        if self.name is None:
+            rows = [[name, f.summary, f.published, f"{f.minutes:g} min"] for name, f in FIGURES.items()]
+            show(Table("What can be reproduced", ["name", "", "published", "time on two cores"], rows, "", frozenset(range(3))))
+            return 0
+        if self.name not in FIGURES:
+            hint = near(self.name, FIGURES)
+            raise AdaptaxError(f"There is no figure '{self.name}'; {hint}there are: {', '.join(FIGURES)}.")
+        directory = self.run or Path("runs") / self.name
+        with progress() as report:
+            outcome = FIGURES[self.name].run(directory, report)
+        for table in outcome.tables:
+            show(Table(table.title, table.header, table.rows, table.note))
+        for claim in outcome.claims:
+            print(f"{'✓' if claim.holds else '✗'} {claim.sentence}")
+        path = directory / "report.html"
+        write_report(path, [run for folder in outcome.folders for run in run_summaries(folder)])
+        print(f"Report: {path}")
+        return 0 if all(claim.holds for claim in outcome.claims) else 1

@@ -1,0 +1,149 @@
+"""`adaptax train` and `adaptax resume`."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from adaptax.algorithms import registry as algorithms
+from adaptax.algorithms.base import Config
+from adaptax.cli.arguments import parse
+from adaptax.cli.output import progress
+from adaptax.errors import AdaptaxError
+from adaptax.tasks import registry as families
+from adaptax.tasks.base import AnyFamily
+from adaptax.training.run import Run, load_run, run_folders
+from adaptax.training.train import resume, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Meta-trains an algorithm on a task family.
+
+    `adaptax train ALGORITHM FAMILY --help` shows the hyperparameters of the one and the fields of the other too.
+    """
+
+    algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
+    """Its name: `adaptax list` shows them."""
+    reference: Annotated[Positional[str], arg(metavar="FAMILY")]
+    """NAME, gymnasium:MODULE:CLASS or jax:MODULE:CLASS."""
+    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder to write; default: runs/ALGORITHM-FAMILY-seedS, or runs/ALGORITHM-FAMILY/seed-S for several seeds."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Where all random numbers come from."""
+    seeds: Annotated[str | None, arg(metavar="0-4")] = None
+    """Several seeds, one after another: 0-4 or 0,2,5."""
+    updates: Annotated[int | None, arg(metavar="U")] = None
+    """Meta-updates; default: what the algorithm needs on a small family."""
+    preset: Literal["default", "paper"] = "default"
+    """Hyperparameters to start from: what two CPU cores can run, or the paper's."""
+
+    def folders(self, family: str) -> dict[int, Path]:
+        """The folder of each seed."""
+        name = Path("runs") / f"{self.algorithm}-{family}"
+        if self.seeds is None:
+            return {self.seed: self.run or name.with_name(f"{name.name}-seed{self.seed}")}
+        return {seed: (self.run or name) / f"seed-{seed}" for seed in seed_list(self.seeds)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    options: Options
+    hyperparameters: Config
+    family: AnyFamily
+
+    def execute(self) -> int:
+        options = self.options
+        updates = algorithms.entry(options.algorithm).updates if options.updates is None else options.updates
+        folders = options.folders(self.family.spec.name)
+        for seed, folder in folders.items():
+            with progress() as report:
+                run = train(
+                    self.hyperparameters, self.family, updates, seed, folder, report, options.algorithm
+                )
+            if run.updates < updates:
+                _say_interrupted(folder, run, updates)
+                later = list(itertools.takewhile(lambda s: s != seed, reversed(folders)))
+                if later:
+                    print(f"Not begun: seeds {', '.join(map(str, sorted(later)))} (train them with --seeds).")
+                return 1
+            print(f"{run.label}, seed {seed}: {run.updates} meta-updates in {folder}")
+        place = folder.parent if options.seeds else folder
+        print(f"Next: adaptax evaluate {place}   or: adaptax report {place}")
+        return 0
+
+
+def train_command(args: Sequence[str]) -> Train:
+    """The command that the arguments describe. Its flags depend on the algorithm and the family, which come first."""
+    prog = "adaptax train"
+    if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
+        parse(Options, args, prog)  # shows the help, or says what is missing
+        raise AdaptaxError("ALGORITHM and FAMILY come first: adaptax train ALGORITHM FAMILY --updates 100 ...")
+    config = _config(args[0], args)
+    family = families.make_family(args[1])
+    fields: list = [
+        ("options", Annotated[Options, arg(name="")]),
+        ("hyperparameters", Annotated[type(config), arg(name="")], config),
+    ]
+    if dataclasses.is_dataclass(family):
+        fields.append(("family", type(family), family))
+    flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
+    flags.__doc__ = f"{algorithms.entry(args[0]).summary}\n\non {family.spec.name}: {type(family).__doc__}"
+    found = parse(flags, args, prog)
+    return Train(found.options, found.hyperparameters, getattr(found, "family", family))
+
+
+def _config(name: str, args: Sequence[str]) -> Config:
+    """The hyperparameters of the preset that the arguments name."""
+    entry = algorithms.entry(name)
+    paper = "--preset=paper" in args or ("--preset", "paper") in itertools.pairwise(args)
+    if paper and entry.paper is None:
+        raise AdaptaxError(f"'{name}' has no preset 'paper'; leave --preset out.")
+    return entry.paper if paper and entry.paper else entry.default
+
+
+def seed_list(text: str) -> list[int]:
+    """"0-4" -> [0, 1, 2, 3, 4], "0,2,5" -> [0, 2, 5]."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise AdaptaxError(f"--seeds {text} names no seeds; write 0-4 or 0,2,5.")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Goes on with an interrupted run, bit for bit as if it had not been interrupted; or trains a finished one for longer."""
+
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    """What `adaptax train` wrote; every seed in it."""
+    updates: Annotated[int | None, arg(metavar="U")] = None
+    """Meta-updates in all; default: as many as it was started for."""
+
+    def execute(self) -> int:
+        for folder in run_folders(self.directory):
+            run, target = load_run(folder)
+            target = target if self.updates is None else self.updates
+            if run.updates >= target:
+                print(f"{folder} has {run.updates} meta-updates already; ask for more with --updates.")
+                continue
+            with progress() as report:
+                run = resume(folder, target, report=report)
+            if run.updates < target:
+                _say_interrupted(folder, run, target)
+                return 1
+            print(f"{run.label}, seed {run.seed}: {run.updates} meta-updates in {folder}")
+        return 0
+
+
+def _say_interrupted(folder: Path, run: Run, target: int) -> None:
+    print(f"Interrupted after {run.updates} of {target} meta-updates; all of them are saved.")
+    print(f"Go on with: adaptax resume {folder}")

@@ -1,0 +1,140 @@
+"""From what a run left in its folder to what a report is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptax import statistics
+from adaptax.algorithms import registry as algorithms
+from adaptax.evaluation.result import Evaluation, comparable_scores
+from adaptax.reports.summary import EvaluationSummary, Kind, RunSummary
+from adaptax.tasks import registry as families
+from adaptax.training.run import Run, load_run, read_record, run_folders
+
+
+def evaluation_summaries(evaluations: Sequence[Evaluation]) -> list[EvaluationSummary]:
+    """Evaluations of one family and split, scored alike: the first says how (`comparable_scores`)."""
+    what, scores = comparable_scores(evaluations)
+    return [_evaluation_summary(e, what, s) for e, s in zip(evaluations, scores, strict=True)]
+
+
+def _evaluation_summary(evaluation: Evaluation, what: str, scores: np.ndarray) -> EvaluationSummary:
+    curve = evaluation.curve()
+    points = range(curve.shape[2])
+    intervals = [mean_interval(curve[:, :, p]) for p in points]
+    success, regret = evaluation.success_rate(), evaluation.regret()
+    return EvaluationSummary(
+        label=evaluation.label,
+        split=evaluation.split,
+        steps_consumed=evaluation.consumed().tolist(),
+        episodes=list(points),
+        mean=curve.mean((0, 1), dtype=np.float64).tolist(),
+        low=[low for low, _ in intervals],
+        high=[high for _, high in intervals],
+        iqm=float(statistics.iqm(scores)),
+        interval=statistics.interval(scores),
+        score=what,
+        success_rate=None if success is None else float(success[-1]),
+        regret=None if regret is None else float(regret[-1]),
+        n_tasks=curve.shape[1],
+        n_seeds=curve.shape[0],
+        actions="modal" if evaluation.actions == "modal" else "sampled",
+        seconds=evaluation.seconds,
+        kind=kind(evaluation.label),
+        shared_tasks=evaluation.shared_tasks,
+    )
+
+
+def mean_interval(scores: np.ndarray) -> tuple[float, float]:
+    """95% interval of the mean of scores [S, M]: of one seed's independent tasks in closed form, else by bootstrap."""
+    return statistics.normal_interval(scores) if len(scores) == 1 else statistics.interval(scores, "mean")
+
+
+def kind(label: str) -> Kind:
+    """What a method of this name stands for in a table."""
+    if label == "oracle":
+        return "ceiling"
+    entry = algorithms.ENTRIES.get(label)
+    return "baseline" if label == "from-scratch" or (entry and entry.kind == "baseline") else "learner"
+
+
+def run_summaries(directory: Path | str) -> list[RunSummary]:
+    """Every seed of the run in a folder, with the evaluations that were made of it."""
+    directory = Path(directory)
+    evaluations = saved_evaluations(directory)
+    runs = [load_run(folder)[0] for folder in run_folders(directory)]
+    return [_run_summary(run, evaluations) for run in runs]
+
+
+def _run_summary(run: Run, evaluations: Sequence[EvaluationSummary]) -> RunSummary:
+    assert run.directory is not None
+    folder = run.directory.absolute()
+    name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("seed-") else folder.name
+    return RunSummary(
+        name=name,
+        algorithm=run.algorithm_name,
+        family=run.spec.name,
+        config={k: v for k, v in read_record(run.directory).items() if k not in ("format", "spec")},
+        metrics=run.metrics(),
+        evaluations=evaluations,
+        command=command(run),
+    )
+
+
+def saved_evaluations(directory: Path) -> list[EvaluationSummary]:
+    """The evaluations in DIR/evaluation: of the learner SPLIT.safetensors, of its baselines SPLIT-NAME.safetensors."""
+    found: dict[str, list[Evaluation]] = {}
+    for path in sorted((directory / "evaluation").glob("*.safetensors"), key=lambda p: p.stem):
+        evaluation = Evaluation.load(path)
+        found.setdefault(evaluation.split, []).append(evaluation)
+    return [summary for group in found.values() for summary in evaluation_summaries(group)]
+
+
+def save_evaluations(directory: Path, evaluations: Sequence[Evaluation]) -> Path:
+    """Keeps the evaluation of a learner, and those of its baselines after it, where `saved_evaluations` finds them."""
+    folder = directory / "evaluation"
+    learner, *baselines = evaluations
+    learner.save(folder / f"{learner.split}.safetensors")
+    for baseline in baselines:
+        baseline.save(folder / f"{baseline.split}-{baseline.label}.safetensors")
+    return folder
+
+
+def command(run: Run) -> str:
+    """The command that repeats a run."""
+    record = run.family_record
+    reference, fields = record["reference"], record.get("fields", {})
+    entry = families.ENTRIES.get(reference)
+    usual = dataclasses.asdict(entry.cls()) if entry and dataclasses.is_dataclass(entry.cls) else {}
+    default = dataclasses.asdict(algorithms.entry(run.algorithm_name).default)  # type: ignore[call-overload]
+    ours = dataclasses.asdict(run.config)  # type: ignore[call-overload]
+    words = [
+        "adaptax",
+        "train",
+        run.algorithm_name,
+        reference,
+        "--seed",
+        str(run.seed),
+        "--updates",
+        str(run.updates),
+    ]
+    words += [word for name in ours if ours[name] != default[name] for word in _flag(name, ours[name])]
+    words += [
+        w for name in fields if fields[name] != usual.get(name) for w in _flag(f"family.{name}", fields[name])
+    ]
+    return shlex.join(words)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    *group, last = name.replace("_", "-").split(".")
+    if isinstance(value, bool):
+        last = last if value else f"no-{last}"
+        return ["--" + ".".join([*group, last])]
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return ["--" + ".".join([*group, last]), *map(str, values)]
