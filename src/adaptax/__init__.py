@@ -1,25 +1,31 @@
 """Adaptax: meta-reinforcement learning in JAX.
 
-    import adaptax as ax
-    family = ax.tasks.PointNavigation()
-    run    = ax.train(ax.MAML(inner_lr=0.1), family, updates=200, seed=0, directory="runs/point")
-    result = ax.evaluate(run, split="test", tasks=100)
-    agent  = ax.load("runs/point").begin()
+import adaptax as ax
+family = ax.tasks.PointNavigation()
+run    = ax.train(ax.MAML(inner_lr=0.1), family, updates=200, seed=0, directory="runs/point")
+result = ax.evaluate(run, split="test", tasks=100)
+agent  = ax.load("runs/point").begin()
 """
 
-from adaptax import tasks
-from adaptax.algorithms.maml import MAML
-from adaptax.algorithms.multi_task import MultiTask
-from adaptax.algorithms.random_policy import RandomPolicy
-from adaptax.algorithms.rl2 import RL2
-from adaptax.collection.agent import Agent
-from adaptax.errors import AdaptaxError
-from adaptax.evaluation.evaluate import evaluate
-from adaptax.evaluation.result import Evaluation
-from adaptax.training.load import load
-from adaptax.training.progress import PlainProgress, Progress, silent
-from adaptax.training.run import Run
-from adaptax.training.train import resume, train
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adaptax import tasks
+    from adaptax.algorithms.maml import MAML
+    from adaptax.algorithms.multi_task import MultiTask
+    from adaptax.algorithms.random_policy import RandomPolicy
+    from adaptax.algorithms.rl2 import RL2
+    from adaptax.collection.agent import Agent
+    from adaptax.errors import AdaptaxError
+    from adaptax.evaluation.evaluate import evaluate
+    from adaptax.evaluation.result import Evaluation
+    from adaptax.training.load import load
+    from adaptax.training.progress import PlainProgress, Progress, silent
+    from adaptax.training.run import Run
+    from adaptax.training.train import resume, train
 
 __version__ = "0.1.0"
 
@@ -41,3 +47,34 @@ __all__ = [
     "tasks",
     "train",
 ]
+
+# Imported when first used: worker processes need none of it, and start without JAX.
+_PLACES = {
+    "AdaptaxError": "adaptax.errors",
+    "Agent": "adaptax.collection.agent",
+    "Evaluation": "adaptax.evaluation.result",
+    "MAML": "adaptax.algorithms.maml",
+    "MultiTask": "adaptax.algorithms.multi_task",
+    "PlainProgress": "adaptax.training.progress",
+    "Progress": "adaptax.training.progress",
+    "RL2": "adaptax.algorithms.rl2",
+    "RandomPolicy": "adaptax.algorithms.random_policy",
+    "Run": "adaptax.training.run",
+    "evaluate": "adaptax.evaluation.evaluate",
+    "load": "adaptax.training.load",
+    "resume": "adaptax.training.train",
+    "silent": "adaptax.training.progress",
+    "tasks": "adaptax.tasks",
+    "train": "adaptax.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_PLACES[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -50,14 +50,17 @@ from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
 class MAML:
     """MAML: an initial policy from which a policy-gradient step on a new task goes far."""
 
-    tasks: int = 20
+    tasks: int = 40
     """Tasks in one meta-update."""
-    streams: int = 20
+    streams: int = 10
     """Episodes of a task in each round."""
     inner_steps: int = 1
     """Adaptation steps in a lifetime; each has a round of fresh episodes before it."""
-    inner_lr: float = 0.1
+    inner_lr: float = 0.5
     """Inner step size α."""
+    later_lr_factor: float = 0.1
+    """Factor on α in adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve it).
+    The trained steps are long ones; repeated, they overshoot."""
     learned_inner_lr: bool = False
     """Learn α, one per parameter (Meta-SGD, Li et al. 2017)."""
     first_order: bool = False
@@ -70,7 +73,7 @@ class MAML:
     """λ of generalised advantage estimation."""
     outer: Literal["ppo", "trpo"] = "ppo"
     """The outer step: clipped surrogate by Adam over several epochs, or one trust-region step."""
-    lr: float = 3e-3
+    lr: float = 5e-3
     """PPO: Adam's step size."""
     epochs: int = 5
     """PPO: gradient steps on the data of one meta-update."""
@@ -100,14 +103,22 @@ class MAMLTheta(eqx.Module):
     normaliser: Normaliser
 
 
+class MAMLFast(eqx.Module):
+    policy: Policy
+    """As adapted so far."""
+    steps: Array
+    """int32, adaptation steps taken."""
+
+
 class MAMLLearner(Learner):
-    """fast: the adapted policy."""
 
     spec: Spec = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
     first_order: bool = eqx.field(static=True)
+    inner_steps: int = eqx.field(static=True)
     learned_inner_lr: bool = eqx.field(static=True)
     inner_lr: Array
+    later_lr_factor: Array
     γ: Array
     λ: Array
 
@@ -124,10 +135,10 @@ class MAMLLearner(Learner):
         return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
 
     def begin(self, theta, key, features):
-        return theta.policy
+        return MAMLFast(theta.policy, jnp.zeros((), jnp.int32))
 
     def act(self, theta, fast, memory, step, key):
-        dist = fast(theta.normaliser.observation(step.obs), step.action_mask)
+        dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask)
         return Out(dist, jnp.zeros(())), memory
 
     def unroll(self, theta, fast, memory, steps, stream_key):
@@ -145,7 +156,9 @@ class MAMLLearner(Learner):
             return valid_mean(lvc(logp, advantage), batch.valid)
 
         lr = theta.inner_lr if self.learned_inner_lr else self.inner_lr
-        return gradient_step(loss, fast, lr, self.first_order)
+        trained = fast.steps < self.inner_steps
+        lr = trees.scale(jnp.where(trained, 1.0, self.later_lr_factor), lr)
+        return MAMLFast(gradient_step(loss, fast.policy, lr, self.first_order), fast.steps + 1)
 
     def advantages(self, batch: Step) -> Float[Array, "N T"]:
         """Of one round: generalised advantages over a linear baseline, standardised."""
@@ -169,8 +182,10 @@ class MAMLAlgorithm(Algorithm):
 
     def __init__(self, config: MAML, spec: Spec):
         self.learner = MAMLLearner(
-            spec=spec, hidden=config.hidden, first_order=config.first_order, learned_inner_lr=config.learned_inner_lr,
-            inner_lr=jnp.array(config.inner_lr), γ=jnp.array(config.gamma), λ=jnp.array(config.gae_lambda),
+            spec=spec, hidden=config.hidden, first_order=config.first_order, inner_steps=config.inner_steps,
+            learned_inner_lr=config.learned_inner_lr, inner_lr=jnp.array(config.inner_lr),
+            later_lr_factor=jnp.array(config.later_lr_factor),
+            γ=jnp.array(config.gamma), λ=jnp.array(config.gae_lambda),
         )  # fmt: skip
         self.spec, self.tasks, self.outer, self.epochs = spec, config.tasks, config.outer, config.epochs
         self.cg_iterations, self.line_search_trials = config.cg_iterations, config.line_search_trials

@@ -48,18 +48,18 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAML(),
         learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo", max_kl_nats=0.01),
+        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01),
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
         "gradient",
         MAML(outer="trpo", max_kl_nats=0.01),
         learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo", max_kl_nats=0.01),
+        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01),
     ),
     "fomaml": Entry(
         "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), inner_lr=0.5, outer="trpo", max_kl_nats=0.01, first_order=True),
+        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01, first_order=True),
     ),
     "meta-sgd": Entry(
         "MAML that learns a step size per parameter (Li et al. 2017)",

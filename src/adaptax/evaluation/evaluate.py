@@ -16,7 +16,7 @@ from adaptax import keys
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
 from adaptax.collection.host import collect_host
-from adaptax.collection.workers import WorkerPool
+from adaptax.collection.workers import WorkerPool, exit_if_unguarded
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.result import Evaluation
 from adaptax.learner import Learner
@@ -50,6 +50,7 @@ def evaluate(
     met, in whole episodes (None: as the algorithm does with so many). `family` replaces the one trained on.
     All methods given the same `seed` meet the same tasks. `report(done, total)` is called after each run.
     """
+    exit_if_unguarded()
     runs = [runs] if isinstance(runs, Run) else list(runs)
     family = runs[0].family if family is None else family
     spec = family.spec

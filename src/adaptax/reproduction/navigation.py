@@ -21,7 +21,7 @@ from adaptax.training.train import Report, train
 GOALS = 100
 """Unseen goals."""
 ROUNDS = 4
-NAVIGATION = MAML(tasks=40, streams=10, inner_lr=0.5, lr=5e-3)
+NAVIGATION = MAML()
 
 
 def train_navigation(updates: int, directory: Path, report: Report, seed: int = 0) -> Run:

@@ -47,7 +47,8 @@ class CartPole(TaskFamily):
     actions are exchanged, no single observation tells, and what balances one pole throws the other over. Pays 1 a step; an
     episode terminates where the cart is more than 2.4 m off or the pole more than 12° down.
 
-    `ood`: every parameter outside its range, by up to half its width on the logarithmic scale, below or above.
+    `ood`: every parameter outside its range, below or above, by up to half its width on the logarithmic scale; a range of
+    one number has no outside.
     """
 
     gravity: Range = (7.0, 13.0)
@@ -137,7 +138,9 @@ class CartPole(TaskFamily):
             task.length * (4.0 / 3.0 - task.masspole * jnp.cos(θ) ** 2 / mass)
         )
         a = push - moment * α * jnp.cos(θ) / mass
-        state = jnp.stack([x + TAU_SECONDS * v, v + TAU_SECONDS * a, θ + TAU_SECONDS * ω, ω + TAU_SECONDS * α])
+        state = jnp.stack(
+            [x + TAU_SECONDS * v, v + TAU_SECONDS * a, θ + TAU_SECONDS * ω, ω + TAU_SECONDS * α]
+        )
         fallen = (jnp.abs(state[0]) > MAX_POSITION_METRES) | (jnp.abs(state[2]) > MAX_ANGLE_RADIANS)
         return state, Outcome(state, jnp.ones(()), terminated=fallen, truncated=jnp.array(False))
 

@@ -16,6 +16,7 @@ from adaptax import trees
 from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Config
 from adaptax.checkpoint import write_atomically
+from adaptax.collection.workers import exit_if_unguarded
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily, HostFamily
@@ -50,6 +51,7 @@ def train(
     With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
+    exit_if_unguarded()
     if updates < 0:
         raise AdaptaxError(f"updates must be 0 or more, not {updates}.")
     directory = None if directory is None else Path(directory)
@@ -100,6 +102,7 @@ def resume(
     On a JAX family the result is bit-equal to that of a run that was never interrupted. Metrics after the
     checkpoint are cut off and made again.
     """
+    exit_if_unguarded()
     enable_compilation_cache()
     run, target = load_run(directory, family)
     return _continue(run, target if updates is None else updates, report or PlainProgress())
