@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -38,10 +39,15 @@ class Case:
     family: TaskFamily
     algorithm: Algorithm | None = None
 
-    @property
+    @functools.cached_property
     def theta(self) -> Any:
         """Parameters with every leaf away from its first value, so that each of them matters."""
-        return scrambled(self.learner, self.learner.init(jax.random.key(3)))
+        return _theta(self.learner)
+
+
+@eqx.filter_jit
+def _theta(learner: Learner) -> Any:
+    return scrambled(learner, learner.init(jax.random.key(3)))
 
 
 def scrambled(learner: Learner, theta: Any, seed: int = 4) -> Any:
@@ -86,29 +92,28 @@ def _case(config: Config, family: TaskFamily) -> Case:
     return Case(algorithm.learner, family, algorithm)
 
 
-rl2 = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
-maml = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
-trpo = dataclasses.replace(maml, outer="trpo", cg_iterations=3, line_search_trials=4)
-multi_task = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
+RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
+MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
+TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
+MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
-CASES = {
+PROBES = {
     "probe": Case(Probe(spec=Corridor().spec), Corridor()),
     "probe, continuous": Case(Probe(spec=Push().spec), Push()),
-    "rl2": _case(rl2, Corridor()),
-    "rl2, masked": _case(rl2, GatedCorridor()),
-    "rl2, continuous": _case(rl2, Push()),
-    "maml": _case(maml, Corridor()),
-    "maml, masked": _case(maml, GatedCorridor()),
-    "maml, continuous": _case(maml, Push()),
-    "maml-trpo": _case(trpo, Corridor()),
-    "maml-trpo, continuous": _case(trpo, Push()),
-    "fomaml": _case(dataclasses.replace(maml, first_order=True), Corridor()),
-    "meta-sgd": _case(dataclasses.replace(maml, learned_inner_lr=True), Corridor()),
-    "meta-sgd, continuous": _case(dataclasses.replace(maml, learned_inner_lr=True), Push()),
-    "multi-task": _case(multi_task, Corridor()),
-    "fine-tune": _case(dataclasses.replace(multi_task, fine_tune_steps=3), Corridor()),
-    "oracle, continuous": _case(dataclasses.replace(multi_task, told=True), Push()),
 }
-LEARNERS = {name: case for name, case in CASES.items() if "trpo" not in name}
-"""Those that differ in their learner."""
-ALGORITHMS = {name: case for name, case in CASES.items() if case.algorithm is not None}
+ALGORITHMS = {
+    "rl2": _case(RL2_, Corridor()),
+    "rl2, masked": _case(RL2_, GatedCorridor()),
+    "rl2, continuous": _case(RL2_, Push()),
+    "maml": _case(MAML_, Corridor()),
+    "maml, masked": _case(MAML_, GatedCorridor()),
+    "maml, continuous": _case(MAML_, Push()),
+    "maml-trpo, continuous": _case(TRPO_, Push()),
+    "fomaml": _case(dataclasses.replace(MAML_, first_order=True), Corridor()),
+    "meta-sgd, continuous": _case(dataclasses.replace(MAML_, learned_inner_lr=True), Push()),
+    "multi-task": _case(MULTI_TASK, Corridor()),
+    "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
+    "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),
+}
+LEARNERS = PROBES | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
+"""Those that differ in their learner: an outer step is no part of it."""

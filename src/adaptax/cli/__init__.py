@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return show_error(f"{error.filename}: {error.strerror}; check the path and its permissions.", "--json" in args)
+        return show_error(
+            f"{error.filename}: {error.strerror}; check the path and its permissions.", "--json" in args
+        )
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 1
@@ -67,7 +69,9 @@ def _run(args: list[str]) -> int:
         print(__version__)
         return 0
     if name not in COMMANDS:
-        raise AdaptaxError(f"There is no command '{name}'; {near(name, COMMANDS)}`adaptax --help` lists them.")
+        raise AdaptaxError(
+            f"There is no command '{name}'; {near(name, COMMANDS)}`adaptax --help` lists them."
+        )
     module, _, attribute = COMMANDS[name][0].partition(":")
     with _starting():
         command = getattr(importlib.import_module(f"adaptax.cli.{module}"), attribute)

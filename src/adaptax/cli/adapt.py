@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from tyro.conf import Positional, arg
 
-from adaptax.cli.listing import space
 from adaptax.cli.runs import find
+from adaptax.cli.spaces import with_bounds
 from adaptax.collection.agent import Agent
 from adaptax.errors import AdaptaxError, told
 from adaptax.tasks.gymnasium import GymnasiumFamily
@@ -43,18 +44,36 @@ class Adapt:
         family = GymnasiumFamily(Environment(make, run.spec.episode_steps))
         check_fit(family.spec, run.spec)
         agent, env = run.begin(self.seed), family.maker(None)
-        rounds = agent.layout.rounds > 1
-        returns, adapted = [], []
+        returns, adaptations = [], []
         for episode in range(self.episodes):
+            adaptations.append(agent.adaptations)
             returns.append(play(env, agent, run.spec.episode_steps, self.seed + episode))
-            adapted.append(agent.adaptations)
-            note = "   adapted" if rounds and adapted[-1] > agent_before(adapted) else ""
-            print(f"episode {episode + 1:>3}   return {returns[-1]:.3f}{note}", flush=True)
+            adapted = agent.layout.rounds > 1 and agent.adaptations > adaptations[-1]
+            print(
+                f"episode {episode + 1:>3}   return {returns[-1]:.3f}{'   then adapted' * adapted}",
+                flush=True,
+            )
         env.close()
-        print(before_and_after(returns, adapted, agent) if rounds else first_and_last(returns))
+        print(before_and_after(np.array(returns), np.array(adaptations), agent))
         if self.save is not None:
             agent.save(self.save)
             print(f"Kept in {self.save}")
+
+
+def before_and_after(
+    returns: Float[np.ndarray, " episodes"], adaptations: Int[np.ndarray, " episodes"], agent: Agent
+) -> str:
+    """What adaptation has brought; `adaptations` had been made before each episode."""
+    if agent.layout.rounds == 1:  # it adapts at every step
+        return f"First episode: {returns[0]:.3f}. Last: {returns[-1]:.3f}."
+    before, after = returns[adaptations == 0], returns[adaptations == adaptations[-1]]
+    if adaptations[-1] == 0:
+        needed = agent.layout.streams * (agent.layout.episodes or 1)
+        return f"Mean: {before.mean():.3f}. This learner adapts after every {needed} episodes; give it more with --episodes."
+    return (
+        f"Mean before adaptation: {before.mean():.3f} ({before.size} episodes). "
+        f"After the last: {after.mean():.3f} ({after.size} episodes)."
+    )
 
 
 class Environment:
@@ -80,15 +99,9 @@ def check_fit(found: Spec, wanted: Spec) -> None:
         )
     if found.action != wanted.action:
         raise AdaptaxError(
-            f"The environment's actions are {describe(found)} and those of '{wanted.name}', on which this learner was "
-            f"trained, {describe(wanted)}; train one on environments like yours."
+            f"The environment's actions are {with_bounds(found.action)} and those of '{wanted.name}', on which this learner was "
+            f"trained, {with_bounds(wanted.action)}; train one on environments like yours."
         )
-
-
-def describe(spec: Spec) -> str:
-    """An action space with its bounds."""
-    bounds = [f"[{low:g}, {high:g}]" for low, high in zip(getattr(spec.action, "low", ()), getattr(spec.action, "high", ()))]
-    return space(spec.action) + (f" in {' × '.join(bounds)}" if bounds else "")
 
 
 def play(env: Any, agent: Agent, most_steps: int, seed: int) -> float:

@@ -51,13 +51,15 @@ def sentence(box: str) -> str:
             parts[-1].append(line)
     text = " ".join(parts[0])
     text = re.sub(r"\s+([.,])", r"\1", text).rstrip(".")
-    hints = [line for part in parts[1:] if part and part[0].startswith("Perhaps you meant") for line in part[1:]]
+    hints = [
+        line for part in parts[1:] if part and part[0].startswith("Perhaps you meant") for line in part[1:]
+    ]
     flags = [line.split()[0].rstrip(",") for line in hints if line.startswith("--")]
     return f"{text}; did you mean {' or '.join(flags)}?" if flags else f"{text}."
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """"did you mean '...'? " where a name is near, else nothing."""
+    """ "did you mean '...'? " where a name is near, else nothing."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f"did you mean '{found[0]}'? " if found else ""
 

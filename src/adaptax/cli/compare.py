@@ -36,7 +36,9 @@ class Compare:
             raise AdaptaxError("Name at least two folders to compare.")
         learners = [find(source) for source in self.directories]
         check_same_family(learners)
-        evaluations = [evaluate(x.runs, self.split, self.tasks, self.episodes, label=x.name) for x in learners]
+        evaluations = [
+            evaluate(x.runs, self.split, self.tasks, self.episodes, label=x.name) for x in learners
+        ]
         _, scores = comparable_scores(evaluations)
         summaries = evaluation_summaries(evaluations)
         places = decimals(
@@ -50,7 +52,9 @@ class Compare:
                     source,
                     number(s.iqm, places),
                     bracket(*s.interval, places),
-                    "" if mine is scores[0] else f"{number(better.value, 2)} {bracket(better.low, better.high, 2)}",
+                    ""
+                    if mine is scores[0]
+                    else f"{number(better.value, 2)} {bracket(better.low, better.high, 2)}",
                     count(s.steps_consumed[-1]),
                     str(s.n_seeds),
                     count(sum(e.training_env_steps)),
@@ -62,7 +66,16 @@ class Compare:
             "P(better): probability that a run of this learner beats one of the first on a task drawn at random. Steps used: "
             "environment steps of the new task before the last point."
         )
-        columns = ["run", "IQM", "95% interval", "P(better) than the first", "steps used", "seeds", "training steps", "time"]
+        columns = [
+            "run",
+            "IQM",
+            "95% interval",
+            "P(better) than the first",
+            "steps used",
+            "seeds",
+            "training steps",
+            "time",
+        ]
         show(Table(f"{evaluations[0].family}, {self.split} tasks", columns, rows, note))
 
 

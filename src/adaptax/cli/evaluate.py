@@ -47,15 +47,24 @@ class Evaluate:
         if not self.baselines:
             evaluations = [evaluate(learner.runs, self.split, self.tasks, self.episodes, modal=self.modal)]
         elif learner.directory is None:
-            raise AdaptaxError(f"Baselines are kept in a run's folder, and {self.directory} has none; train a run of your own.")
+            raise AdaptaxError(
+                f"Baselines are kept in a run's folder, and {self.directory} has none; train a run of your own."
+            )
         else:
             with progress() as report:
                 evaluations = with_baselines(
-                    learner.runs, self.split, self.tasks, self.episodes, learner.directory / "baselines", report, self.modal
+                    learner.runs,
+                    self.split,
+                    self.tasks,
+                    self.episodes,
+                    learner.directory / "baselines",
+                    report,
+                    self.modal,
                 )
         folder = save_evaluations(learner.directory, evaluations) if learner.directory else None
         if self.json:
-            show_json([record(e, s) for e, s in _scored(evaluations)])
+            learner_record, *others = [record(e, scored) for e, scored in _scored(evaluations)]
+            show_json(learner_record | ({"baselines": others} if self.baselines else {}))
             return
         show(adaptation(evaluations[0]), headline(evaluation_summaries(evaluations)))
         print("\n".join(sentences(evaluations[0])))
@@ -98,11 +107,15 @@ def sentences(e: Evaluation) -> list[str]:
     [(_, (what, scores))] = _scored([e])
     low, high = mean_interval(scores)
     places = decimals([(high - low) / 2], [float(scores.mean())])
-    lines = [f"Mean {what}: {number(float(scores.mean()), places)}, 95% interval {bracket(low, high, places)}."]
+    lines = [
+        f"Mean {what}: {number(float(scores.mean()), places)}, 95% interval {bracket(low, high, places)}."
+    ]
     if e.curve().shape[2] > 1:
         gain, low, high = e.adapted_minus_unadapted()
         places = decimals([(high - low) / 2], [gain])
-        lines.append(f"Adapted − unadapted: {number(gain, places)}, 95% interval {bracket(low, high, places)}.")
+        lines.append(
+            f"Adapted − unadapted: {number(gain, places)}, 95% interval {bracket(low, high, places)}."
+        )
     if e.shared_tasks:
         lines.append("The family trains and tests on the same tasks.")
     tasks, seeds = e.returns.shape[1], e.returns.shape[0]
@@ -139,7 +152,12 @@ def record(e: Evaluation, scored: tuple[str, np.ndarray]) -> dict[str, Any]:
             }
             for p in range(curve.shape[2])
         ],
-        "score": {"of": what, "iqm": summary.iqm, "mean": float(scores.mean()), "interval": list(summary.interval)},
+        "score": {
+            "of": what,
+            "iqm": summary.iqm,
+            "mean": float(scores.mean()),
+            "interval": list(summary.interval),
+        },
         "adapted_minus_unadapted": {"mean": gain, "interval": [gain_low, gain_high]},
         "cost": {
             "seconds": e.seconds,

@@ -7,9 +7,9 @@ from typing import Any
 
 from adaptax.algorithms import registry as algorithms
 from adaptax.cli.output import show, show_json
+from adaptax.cli.spaces import in_words
 from adaptax.reports.tables import Table
 from adaptax.tasks import registry as families
-from adaptax.types import Box, Discrete, MultiDiscrete, Space
 
 MARKS = {"learning": "●", "runs": "○", "no": "—"}
 
@@ -47,7 +47,7 @@ def facts() -> dict[str, Any]:
                 "name": name,
                 "summary": entry.summary,
                 "observation": list(specs[name].observation),
-                "action": space(specs[name].action),
+                "action": in_words(specs[name].action),
                 "episode_steps": specs[name].episode_steps,
                 "episodes": specs[name].episodes,
                 "features": specs[name].features,
@@ -67,17 +67,6 @@ def _support(entry: algorithms.Entry, family: str, features: int) -> str:
     if family in entry.learns_on:
         return "learning"
     return "no" if getattr(entry.default, "told", False) and not features else "runs"
-
-
-def space(action: Space) -> str:
-    """An action space in a few characters."""
-    match action:
-        case Discrete(n):
-            return f"discrete {n}"
-        case MultiDiscrete(choices):
-            return f"multi-discrete {' '.join(map(str, choices))}"
-        case Box():
-            return f"box {action.size}"
 
 
 def tables(record: dict[str, Any]) -> list[Table]:

@@ -29,7 +29,15 @@ class Reproduce:
     def execute(self) -> int:
         if self.name is None:
             rows = [[name, f.summary, f.published, f"{f.minutes:g} min"] for name, f in FIGURES.items()]
-            show(Table("What can be reproduced", ["name", "", "published", "time on two cores"], rows, "", frozenset(range(3))))
+            show(
+                Table(
+                    "What can be reproduced",
+                    ["name", "", "published", "time on two cores"],
+                    rows,
+                    "",
+                    frozenset(range(3)),
+                )
+            )
             return 0
         if self.name not in FIGURES:
             hint = near(self.name, FIGURES)

@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -62,16 +62,16 @@ class Train:
         options = self.options
         updates = algorithms.entry(options.algorithm).updates if options.updates is None else options.updates
         folders = options.folders(self.family.spec.name)
-        for seed, folder in folders.items():
+        for i, (seed, folder) in enumerate(folders.items()):
             with progress() as report:
                 run = train(
                     self.hyperparameters, self.family, updates, seed, folder, report, options.algorithm
                 )
             if run.updates < updates:
                 _say_interrupted(folder, run, updates)
-                later = list(itertools.takewhile(lambda s: s != seed, reversed(folders)))
+                later = [str(s) for s in folders][i + 1 :]
                 if later:
-                    print(f"Not begun: seeds {', '.join(map(str, sorted(later)))} (train them with --seeds).")
+                    print(f"Not begun yet; train with: --seeds {','.join(later)}")
                 return 1
             print(f"{run.label}, seed {seed}: {run.updates} meta-updates in {folder}")
         place = folder.parent if options.seeds else folder
@@ -84,17 +84,20 @@ def train_command(args: Sequence[str]) -> Train:
     prog = "adaptax train"
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
         parse(Options, args, prog)  # shows the help, or says what is missing
-        raise AdaptaxError("ALGORITHM and FAMILY come first: adaptax train ALGORITHM FAMILY --updates 100 ...")
+        raise AdaptaxError(
+            "ALGORITHM and FAMILY come first: adaptax train ALGORITHM FAMILY --updates 100 ..."
+        )
     config = _config(args[0], args)
     family = families.make_family(args[1])
-    fields: list = [
-        ("options", Annotated[Options, arg(name="")]),
-        ("hyperparameters", Annotated[type(config), arg(name="")], config),
+    unprefixed = arg(name="")
+    fields: list[Any] = [
+        ("options", Annotated[Options, unprefixed]),
+        ("hyperparameters", Annotated[type(config), unprefixed], config),
     ]
     if dataclasses.is_dataclass(family):
         fields.append(("family", type(family), family))
     flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
-    flags.__doc__ = f"{algorithms.entry(args[0]).summary}\n\non {family.spec.name}: {type(family).__doc__}"
+    flags.__doc__ = f"Meta-trains {args[0]} ({algorithms.entry(args[0]).summary}) on {family.spec.name}."
     found = parse(flags, args, prog)
     return Train(found.options, found.hyperparameters, getattr(found, "family", family))
 
@@ -109,7 +112,7 @@ def _config(name: str, args: Sequence[str]) -> Config:
 
 
 def seed_list(text: str) -> list[int]:
-    """"0-4" -> [0, 1, 2, 3, 4], "0,2,5" -> [0, 2, 5]."""
+    """ "0-4" -> [0, 1, 2, 3, 4], "0,2,5" -> [0, 2, 5]."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)

@@ -1,10 +1,10 @@
 """The rows that stand beside every learner, on the same tasks, with as many environment steps of each.
 
-    random         acts without looking
-    multi-task     one policy for all tasks, trained with as many environment steps as the learner
-    fine-tune      the same policy, trained on with PPO on the new task
-    from-scratch   as fine-tune, from an untrained policy: what meta-training is worth
-    oracle         as multi-task, and told the task, where the family can tell it
+random         acts without looking
+multi-task     one policy for all tasks, trained with as many environment steps as the learner
+fine-tune      the same policy, trained on with PPO on the new task
+from-scratch   as fine-tune, from an untrained policy: what meta-training is worth
+oracle         as multi-task, and told the task, where the family can tell it
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from adaptax.reports.numbers import axis_labels, short
+from adaptax.reports.numbers import Number, axis_labels, short
 from adaptax.reports.summary import EvaluationSummary, RunSummary
 from adaptax.reports.tables import flatten, metric
 
@@ -44,8 +44,8 @@ class _End(NamedTuple):
     """Where a line ends, to be named there; x is infinite for a line across the whole plot."""
 
     label: str
-    x: float
-    y: float
+    x: Number
+    y: Number
     colour: str
 
 
@@ -77,7 +77,7 @@ def learning_curve(runs: Sequence[RunSummary]) -> Figure:
                 x, np.nanmin(y, axis=0), np.nanmax(y, axis=0), color=colour, alpha=0.16, linewidth=0
             )
         ends.append(_End(name, x[-1], mean[-1], colour))
-    axes.set_xlim(0, 1.02 * max((end.x for end in ends), default=1.0))
+    axes.set_xlim(0, 1.02 * max([1.0, *(end.x for end in ends)]))
     _finish(figure, axes, ends, "environment steps of meta-training", "mean return")
     return figure
 
@@ -198,7 +198,7 @@ def _scale_steps(axes: Axes, steps: Float[np.ndarray, " points"]) -> None:
 
 def _finish(figure: Figure, axes: Axes, ends: list[_End], x_label: str, y_label: str) -> None:
     """Sizes, ticks, and the names of the lines at the right."""
-    half = LETTERS // 2
+    ends, half = [e for e in ends if np.isfinite(e.y)], LETTERS // 2
     names = [e.label if len(e.label) <= LETTERS else f"{e.label[:half]}…{e.label[-half:]}" for e in ends]
     height = max(HEIGHT, TOP + BOTTOM + LABEL_HEIGHT * len(ends))
     right = 0.45 + LETTER_WIDTH * max(map(len, names), default=0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from adaptax.errors import AdaptaxError
+from adaptax.reports.numbers import Number
 
 Kind = Literal["learner", "baseline", "ceiling"]
 KINDS: tuple[Kind, ...] = ("learner", "baseline", "ceiling")
@@ -21,30 +22,30 @@ class EvaluationSummary:
     """Name of the method, e.g. "maml", "random", "oracle"."""
     split: str
     """"train", "test" or "ood"."""
-    steps_consumed: Sequence[float]
+    steps_consumed: Sequence[Number]
     """[P], environment steps of the new task that had been used before each point."""
     episodes: Sequence[int]
     """[P], the index of the round or episode that each point measures."""
-    mean: Sequence[float]
+    mean: Sequence[Number]
     """[P], mean return of an episode over tasks and seeds."""
-    low: Sequence[float]
+    low: Sequence[Number]
     """[P], lower end of the 95% interval of `mean`."""
-    high: Sequence[float]
+    high: Sequence[Number]
     """[P], upper end."""
-    iqm: float
+    iqm: Number
     """Interquartile mean of the score over tasks and seeds."""
-    interval: tuple[float, float]
+    interval: tuple[Number, Number]
     """95% interval of `iqm`."""
     score: str = "return after adaptation"
     """What `iqm` and `interval` are of."""
-    success_rate: float | None = None
+    success_rate: Number | None = None
     """Share of episodes that succeed after adaptation, 0 to 1, where the family defines success."""
-    regret: float | None = None
+    regret: Number | None = None
     """Best possible minus achieved return of an episode after adaptation, where the best is known."""
     n_tasks: int
     n_seeds: int
     actions: Literal["sampled", "modal"]
-    seconds: float
+    seconds: Number
     """Wall-clock time of the evaluation."""
     kind: Kind = "learner"
     """A "ceiling" is told what others must find out, or is computed."""

@@ -128,7 +128,7 @@ class CartPole(TaskFamily):
     def step(
         self, key: Key[Array, ""], state: State, action: Int[Array, ""], task: Physics
     ) -> tuple[State, Outcome]:
-        """One step of Euler's method on the equations of Florian 2007, eq. 23-24, without friction."""
+        """One step of Euler's method on the equations of Florian 2007 without friction."""
         x, v, θ, ω = state
         force = jnp.where(action == 1, task.force, -task.force)
         mass = task.masscart + task.masspole

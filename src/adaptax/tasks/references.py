@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,8 +27,8 @@ def import_reference(reference: str) -> tuple[Any, str]:
     else:
         module = _import_module(place, Path.cwd())
     if not hasattr(module, name):
-        own = [n for n, x in vars(module).items() if inspect.isclass(x) and x.__module__ == module.__name__]
-        hint = f"it has {', '.join(own)}" if own else "it has no class at all"
+        own = [n for n, x in vars(module).items() if getattr(x, "__module__", None) == module.__name__]
+        hint = f"it has {', '.join(own)}" if own else "it defines nothing"
         raise AdaptaxError(f"'{place}' has no '{name}' ({hint}); check the name after the colon.")
     return getattr(module, name), f"{place}:{name}"
 

@@ -12,6 +12,8 @@ import time
 class Progress:
     """What is known between two dispatches; handed to a `report` function."""
 
+    run: str
+    """The algorithm and the seed."""
     phase: str
     """"compiling", "training", "done" or "interrupted"."""
     updates: int
@@ -32,7 +34,7 @@ def describe(progress: Progress) -> str:
     """One line."""
     p = progress
     if p.phase == "compiling":
-        return "compiling (once; kept for the next time) ..."
+        return f"{p.run}: compiling (once; kept for the next time) ..."
     parts = [f"{p.updates}/{p.target} meta-updates", f"{p.env_steps:,} steps"]
     if math.isfinite(p.steps_per_second):
         parts.append(f"{p.steps_per_second:,.0f} steps/s")
@@ -43,7 +45,7 @@ def describe(progress: Progress) -> str:
         )
     if p.phase == "training" and math.isfinite(p.seconds_left):
         parts.append(f"{p.seconds_left:.0f} s left")
-    return f"{p.phase}: " + " · ".join(parts)
+    return f"{p.run}: {p.phase} " + " · ".join(parts)
 
 
 class PlainProgress:

@@ -87,7 +87,9 @@ def train_or_resume(
     run, _ = load_run(directory, family)
     record = json.loads(json.dumps(families.describe(family)))
     if (run.config, run.family_record, run.seed) != (config, record, seed):
-        raise AdaptaxError(f"{directory} holds another run ({run.label}, seed {run.seed}); name another folder.")
+        raise AdaptaxError(
+            f"{directory} holds another run ({run.label}, seed {run.seed}); name another folder."
+        )
     return run if run.updates >= updates else resume(directory, updates, family, report)
 
 
@@ -231,6 +233,7 @@ class _Log:
         returns = self.last.get("return", float("nan"))
         self._report(
             Progress(
+                f"{self.run.algorithm_name}, seed {self.run.seed}",
                 phase,
                 self.run.updates,
                 self.target,

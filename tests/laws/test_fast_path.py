@@ -1,0 +1,62 @@
+"""L5: what a learner says of many steps at once is what it says step by step, and so are the gradients."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from adaptax import trees
+from adaptax.learner import Learner
+from laws.experience import collected
+from laws.learners import LAYOUTS, LEARNERS, PROBES, Case
+
+
+@eqx.filter_jit
+def both_ways(learner, theta, fast, memory, steps, weights):
+    """(outs, last memory) and gradients of `unroll`, and of a scan of `act`, for one stream [T]."""
+
+    def run(unroll):
+        def loss(inputs):
+            theta, fast, memory = inputs
+            outs, last = unroll(learner, theta, fast, memory, steps, jax.random.key(7))
+            # Any smooth function of all that is said in valid rows, and of the last memory.
+            said = jax.tree.leaves((outs, last))
+            used = [jnp.where(_over(steps.valid, x), x, 0.0) if x.ndim and x.shape[0] == steps.valid.shape[0] else x for x in said]
+            return sum(jnp.sum(jnp.sin(x + weights[i])) for i, x in enumerate(used)), (outs, last)
+
+        inexact, rest = eqx.partition((theta, fast, memory), eqx.is_inexact_array)
+        return jax.grad(lambda x: loss(eqx.combine(x, rest)), has_aux=True)(inexact)
+
+    return run(type(learner).unroll), run(Learner.unroll)
+
+
+def _over(valid, x):
+    return valid.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def check(case: Case) -> None:
+    learner, theta = case.learner, case.theta
+    lifetime = collected(case, LAYOUTS["episodes"])
+    steps = trees.index(lifetime.rounds, (0, 1, 1))
+    # Rows to pass over at the end, as collect makes them, and one between.
+    steps = eqx.tree_at(lambda s: s.valid, steps, jnp.array([True, True, False, True, True, True, False, False]))
+    features = lifetime.features[0] if learner.told else None
+    fast = learner.begin(theta, jax.random.key(8), features)
+    memory = jax.tree.map(lambda x: x + 0.3, learner.remember(theta))
+    weights = jnp.linspace(0.0, 2.0, 16)
+    (fast_gradient, fast_said), (gradient, said) = both_ways(learner, theta, fast, memory, steps, weights)
+    keep = np.asarray(steps.valid)
+    for one, other in zip(jax.tree.leaves(fast_said[0]), jax.tree.leaves(said[0]), strict=True):
+        np.testing.assert_allclose(np.asarray(one)[keep], np.asarray(other)[keep], rtol=1e-5, atol=1e-6)
+    compared = (fast_said[1], fast_gradient), (said[1], gradient)
+    for one, other in zip(*map(jax.tree.leaves, compared), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0.01
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNERS if name not in PROBES])
+def test_unroll_is_a_scan_of_act(name):
+    check(LEARNERS[name])
