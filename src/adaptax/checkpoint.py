@@ -36,7 +36,8 @@ def save_checkpoint(path: Path, tree: Any, facts: dict[str, Any] | None = None) 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None = None) -> None:
     """Writes named arrays and facts to `path`; whole or not at all."""
-    metadata = {"format": FORMAT, "digest": _digest(arrays), "facts": json.dumps(facts or {})}
+    told = json.dumps(facts or {})
+    metadata = {"format": FORMAT, "digest": _digest(arrays, told), "facts": told}
     write_atomically(path, save(arrays, metadata=metadata))
 
 
@@ -85,7 +86,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise AdaptaxError(
             f"{path} was not written by this library (or by a later version of it); nothing was loaded."
         )
-    if metadata.get("digest") != _digest(arrays):
+    if metadata.get("digest") != _digest(arrays, metadata.get("facts", "")):
         raise AdaptaxError(
             f"{path} was changed after it was written (its digest differs); use an earlier one."
         )
@@ -124,8 +125,8 @@ def _to_numpy(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf, order="C")
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    sha = hashlib.sha256()
+def _digest(arrays: dict[str, np.ndarray], facts: str) -> str:
+    sha = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
         array = arrays[name]
         sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -24,3 +26,9 @@ def told(error: BaseException) -> str:
     """What an exception of the user's code says and where it was raised, to be part of a sentence."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error}, in {Path(where.filename).name} line {where.lineno}"
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """ "did you mean '...'? " where one of the names is near to a wrong one, else nothing."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"did you mean '{found[0]}'? " if found else ""

@@ -42,7 +42,7 @@ an_episode = st.tuples(st.lists(st.tuples(floats, floats), min_size=1, max_size=
 episodes_in_a_stream = st.lists(an_episode, min_size=1, max_size=3)
 
 
-def joined(episodes) -> tuple[Step, np.ndarray, np.ndarray, np.ndarray]:
+def joined(episodes) -> tuple[Step, jax.Array, jax.Array, np.ndarray]:
     """The episodes one after the other, then rows that are not valid: rows, V, V', and the advantages of each alone."""
     reward, value, next_value = (np.full(ROWS, 9.0) for _ in range(3))
     flags = {name: np.zeros(ROWS, bool) for name in ("first", "terminated", "truncated", "valid")}
@@ -55,9 +55,10 @@ def joined(episodes) -> tuple[Step, np.ndarray, np.ndarray, np.ndarray]:
         flags["truncated" if cut else "terminated"][end - 1] = True
         alone += advantages_alone(reward[t:end], value[t:end], after, cut)
         t = end
-    zero = np.zeros(ROWS, np.float32)
-    steps = Step(obs=zero, prev_action=zero, prev_reward=zero, episode=zero, reward=np.float32(reward), **flags)
-    return jax.tree.map(jnp.asarray, (steps, np.float32(value), np.float32(next_value))) + (np.array(alone),)
+    zero = jnp.zeros(ROWS)
+    flags = {name: jnp.array(flag) for name, flag in flags.items()}
+    steps = Step(zero, zero, zero, episode=zero, reward=jnp.array(reward, jnp.float32), **flags)
+    return steps, jnp.array(value, jnp.float32), jnp.array(next_value, jnp.float32), np.array(alone)
 
 
 @jax.jit
@@ -198,7 +199,7 @@ def check_lifetime_horizon() -> None:
     algorithm = RL2(tasks=TASKS, hidden=8, gamma=γ, gae_lambda=λ).build(Push().spec)
     case = Case(algorithm.learner, Push(), algorithm)
     lifetime = collected(case, algorithm.layout)
-    advantage, target = map(np.asarray, eqx.filter_jit(jax.vmap(algorithm.advantages))(lifetime.rounds))
+    advantage, target = map(np.asarray, eqx.filter_jit(lambda rows: jax.vmap(algorithm.advantages)(rows))(lifetime.rounds))
     rows = jax.tree.map(np.asarray, lifetime.rounds)
     for b in range(TASKS):
         valid = rows.valid[b, 0, 0]

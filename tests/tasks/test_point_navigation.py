@@ -1,5 +1,6 @@
 """2D navigation against the published environments' rules, and its closed-form optimum against simulation."""
 
+import dataclasses
 import itertools
 import math
 
@@ -159,8 +160,12 @@ def test_goals_lie_on_the_half_circle_and_ood_ones_on_the_other():
         (DENSE, (0.005, 0.005), 0.0),
         (PointNavigation(horizon=2), (1.0, 0.0), -0.9 - 0.8),
         (PointNavigation(goal_radius=0.2), (0.25, 0.1), -0.15),
-        (SPARSE, (1.0, 0.0), 0.8 + 0.9 + 11 * 1.0),
-        (SPARSE, (0.6, 0.8), (1 - 0.2) + (1 - 0.1) + 13 * 1.0),
+        (SPARSE, (0.96, 0.28), 0.84 + 0.94 + 11 * 1.0),
+        (
+            SPARSE,
+            (0.5**0.5, 0.5**0.5),
+            2 - math.hypot(0.5**0.5 - 0.6, 0.5**0.5 - 0.6) - (1 - 0.7 * 2**0.5) + 13,
+        ),
         (GUIDED, (0.0, -1.0), -sum(range(10)) / 10),
     ],
     ids=str,
@@ -236,6 +241,16 @@ def test_no_plan_exceeds_the_optimum(family):
         (lambda: PointNavigation(max_step=math.inf), "max_step .* finite"),
     ],
 )
-def test_impossible_numbers_are_refused(make, says):
+def test_impossible_fields_are_refused(make, says):
     with pytest.raises(AdaptaxError, match=says):
         make()
+
+
+@pytest.mark.parametrize(("family", "rewards"), [(DENSE, "distance or squared"), (SPARSE, "sparse or dense")])
+def test_an_unknown_reward_is_refused(family, rewards):
+    family = dataclasses.replace(family)
+    object.__setattr__(
+        family, "reward", "squarred"
+    )  # the constructor would be stopped by the tests' type checks
+    with pytest.raises(AdaptaxError, match=f"{rewards}, not 'squarred'"):
+        family.__post_init__()

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import equinox as eqx
 from jaxtyping import Array, Key
 
+from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 
@@ -47,3 +48,16 @@ class Config(Protocol):
     __dataclass_fields__: dict[str, dataclasses.Field]
 
     def build(self, spec: Spec) -> Algorithm: ...
+
+
+def check_hyperparameters(config: Config) -> None:
+    """AdaptaxError for a count below 1 (below 0 where 0 is the default) and for any other number that is negative or NaN."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for x in value if isinstance(value, tuple) else (value,):
+            least = 1 if isinstance(x, int) and field.default != 0 else 0
+            if not isinstance(x, bool | str) and not x >= least:
+                raise AdaptaxError(f"{field.name} must be {least} or more, not {x}.")
+    tasks, minibatches = getattr(config, "tasks", 1), getattr(config, "minibatches", 1)
+    if tasks < minibatches:
+        raise AdaptaxError(f"{tasks} tasks cannot be divided into {minibatches} minibatches; give more tasks.")

@@ -20,6 +20,7 @@ implementations (E-MAML adds that term); PPO is the default outer step, being se
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -258,62 +259,62 @@ class MAMLAlgorithm(Algorithm):
             out, rows = self.adapted(eqx.combine(unravel(flat), frozen), lifetime)
             logp = jax.vmap(jax.vmap(lambda d, a: d.log_prob(a)))(out.dist, rows.action)
             kl = valid_mean(self.kl(rows.dist, out.dist), rows.valid)
-            return valid_mean(-jnp.exp(logp - rows.logp) * advantage, rows.valid), {"kl_nats": kl}
+            loss = valid_mean(-jnp.exp(logp - rows.logp) * advantage, rows.valid)
+            return loss, {"loss": loss, "kl_nats": kl}
 
         def evaluate(flat: Array) -> tuple[Array, Array]:
             loss, metrics = map_tasks(lambda x: surrogate(flat, x), data, chunk)
             return loss.mean(), metrics["kl_nats"].mean()
 
-        def fisher_product(v: Array) -> Array:
-            return (
-                mean_over_tasks(
-                    lambda x: jax.vmap(lambda one: self.fisher_product(start, v, unravel, frozen, one))(
-                        x
-                    ).mean(0),
-                    data,
-                    chunk,
-                )
-                + self.cg_damping * v
-            )
-
-        gradient, _ = mean_gradient(surrogate, start, data, chunk)
-        direction = conjugate_gradient(fisher_product, gradient, self.cg_iterations)
-        curvature = direction @ fisher_product(direction)
-        length = jnp.sqrt(2.0 * self.max_kl_nats / jnp.maximum(curvature, 1e-20))
-        loss, _ = evaluate(start)
-        found = line_search(
-            evaluate, start, length * direction, loss, self.max_kl_nats, self.line_search_trials
+        gradient, metrics = mean_gradient(surrogate, start, data, chunk)
+        fisher_product = self.fisher_product(start, unravel, frozen, data[0], chunk)
+        direction, residual = conjugate_gradient(
+            lambda v: fisher_product(v) + self.cg_damping * v, gradient, self.cg_iterations
         )
-        new_loss, kl = evaluate(found.point)
+        curvature = direction @ (gradient - residual)
+        length = jnp.sqrt(2.0 * self.max_kl_nats / jnp.maximum(curvature, 1e-20))
+        found = line_search(
+            evaluate, start, length * direction, metrics["loss"], self.max_kl_nats, self.line_search_trials
+        )
         metrics = {
-            "kl_nats": kl,
-            "improvement": loss - new_loss,
+            "kl_nats": found.kl,
+            "improvement": metrics["loss"] - found.loss,
             "accepted": found.accepted.astype(jnp.float32),
             "gradient_norm": jnp.linalg.norm(gradient),
         }
         return unravel(found.point), opt_state, metrics
 
-    def fisher_product(self, flat, v, unravel, frozen, one_task):
-        """Jᵀ F J v of one task: J through the inner step, F the Fisher matrix of the adapted policy (Gauss–Newton).
+    def fisher_product(
+        self, flat: Array, unravel: Callable, frozen: Any, lifetimes: Lifetime, chunk: int
+    ) -> Callable[[Array], Array]:
+        """v ↦ mean over tasks of Jᵀ F J v: J through the inner step, F the Fisher matrix of the adapted policy (Gauss–Newton).
 
-        It is the Hessian of the KL divergence at its minimum, without differentiating J once more.
+        It is the Hessian of the KL divergence at its minimum, without differentiating J once more. J is linearised
+        once, task by task; every product then reads what was stored.
         """
-        lifetime, _ = one_task
 
-        def dists(flat: Array) -> Any:
-            return self.adapted(eqx.combine(unravel(flat), frozen), lifetime)[0].dist
+        def linearise(lifetime: Lifetime) -> tuple[Any, Any]:
+            def dists(flat: Array) -> Any:
+                return self.adapted(eqx.combine(unravel(flat), frozen), lifetime)[0].dist
 
-        valid = trees.index(lifetime.rounds.valid, -1)
-        now, pull_back = jax.vjp(dists, flat)
-        _, along = jax.jvp(dists, (flat,), (v,))
+            return jax.linearize(dists, flat)
 
-        def mean_kl(dist: Any) -> Array:
-            return valid_mean(
-                self.kl(jax.lax.stop_gradient(now), dist), valid
-            )  # distance from a fixed policy
+        dists, jacobians = map_tasks(linearise, lifetimes, chunk)
 
-        _, weighted = jax.jvp(jax.grad(mean_kl), (now,), (along,))
-        return pull_back(weighted)[0]
+        def one_task(v: Array, dist: Any, jacobian: Any, valid: Array) -> Array:
+            def mean_kl(other: Any) -> Array:
+                return valid_mean(self.kl(dist, other), valid)
+
+            _, weighted = jax.jvp(jax.grad(mean_kl), (dist,), (jacobian(v),))
+            return jax.linear_transpose(jacobian, flat)(weighted)[0]
+
+        def product(v: Array) -> Array:
+            per_task = (dists, jacobians, lifetimes.rounds.valid[:, -1])
+            return mean_over_tasks(
+                lambda x: jax.vmap(lambda one: one_task(v, *one))(x).mean(0), per_task, chunk
+            )
+
+        return product
 
     @staticmethod
     def kl(old: Any, new: Any) -> Float[Array, "N T"]:

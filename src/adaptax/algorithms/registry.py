@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 from adaptax.algorithms.base import Config
@@ -11,7 +10,7 @@ from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.rl2 import RL2
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, near
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +84,10 @@ ENTRIES: dict[str, Entry] = {
 def entry(name: str) -> Entry:
     """The entry of a name; AdaptaxError with the nearest names where there is none."""
     if name not in ENTRIES:
-        raise AdaptaxError(unknown("algorithm", name, list(ENTRIES)))
+        raise AdaptaxError(
+            f"There is no algorithm '{name}'; {near(name, ENTRIES)}there are: {', '.join(ENTRIES)}."
+        )
     return ENTRIES[name]
-
-
-def unknown(what: str, name: str, names: list[str]) -> str:
-    """The sentence for a name that does not exist."""
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"There is no {what} '{name}'; {hint}`adaptax list` shows all: {', '.join(names)}."
 
 
 def name_of(config: Config) -> str:

@@ -182,7 +182,7 @@ class RL2Algorithm(Algorithm):
         params, opt_state, metrics = epochs_over_tasks(
             loss, params, state.opt_state, self.optimizer, self.lr, (lifetime, advantage, target), key,
             epochs=self.epochs, minibatches=self.minibatches,
-            floats_per_task=self.layout.steps * self.layout.streams * 3 * self.learner.hidden,
+            floats_per_task=self.layout.steps * self.layout.streams * self.learner.hidden,
         )  # fmt: skip
         theta = eqx.combine(params, frozen)
         theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser.update(lifetime.rounds, target))

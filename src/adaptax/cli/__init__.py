@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from adaptax import __version__
-from adaptax.cli.arguments import near, parse, show_error
-from adaptax.errors import AdaptaxError
+from adaptax.cli.arguments import parse, show_error
+from adaptax.errors import AdaptaxError, near
 
 # Commands are imported when they are called: `adaptax --help` needs none of JAX.
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import tyro
@@ -41,27 +40,18 @@ def parse(command: type[C], args: Sequence[str], prog: str) -> C:
 
 def sentence(box: str) -> str:
     """What a framed error message of tyro says, without its frame and the help that it repeats."""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
-    inner = [line.strip().strip("│|").strip() for line in lines if not line.startswith(("╭", "╰", "+"))]
-    parts: list[list[str]] = [[]]
-    for line in inner:
-        if line and not line.strip("─-"):
-            parts.append([])
-        elif line:
-            parts[-1].append(line)
-    text = " ".join(parts[0])
-    text = re.sub(r"\s+([.,])", r"\1", text).rstrip(".")
-    hints = [
-        line for part in parts[1:] if part and part[0].startswith("Perhaps you meant") for line in part[1:]
-    ]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
+    lines = [line.strip("│| ") if line.strip("│|─- ") else "" for line in plain if line[:1] in "│|"]
+    first, *others = [part.split("\n") for part in "\n".join(lines).split("\n\n")]
+    if first[0].startswith("Missing from"):
+        names = [
+            line[1:].strip("│| ") for line in plain if re.match(r"[│|] {5}\S", line) and "adaptax" not in line
+        ]
+        return f"Missing: {', '.join(names)}."
+    text = re.sub(r"\s+([.,])", r"\1", " ".join(first)).rstrip(".")
+    hints = [line for part in others if part[0].startswith("Perhaps you meant") for line in part]
     flags = [line.split()[0].rstrip(",") for line in hints if line.startswith("--")]
     return f"{text}; did you mean {' or '.join(flags)}?" if flags else f"{text}."
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """ "did you mean '...'? " where a name is near, else nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f"did you mean '{found[0]}'? " if found else ""
 
 
 def show_error(message: str, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from adaptax import statistics
-from adaptax.cli.output import show
+from adaptax.cli.output import show, waiting
 from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
@@ -36,9 +36,10 @@ class Compare:
             raise AdaptaxError("Name at least two folders to compare.")
         learners = [find(source) for source in self.directories]
         check_same_family(learners)
-        evaluations = [
-            evaluate(x.runs, self.split, self.tasks, self.episodes, label=x.name) for x in learners
-        ]
+        with waiting(f"meeting {self.tasks} tasks ..."):
+            evaluations = [
+                evaluate(x.runs, self.split, self.tasks, self.episodes, label=x.name) for x in learners
+            ]
         _, scores = comparable_scores(evaluations)
         summaries = evaluation_summaries(evaluations)
         places = decimals(

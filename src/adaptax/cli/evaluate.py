@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
-from adaptax.cli.output import progress, show, show_json
-from adaptax.cli.runs import find
+from adaptax.cli.output import progress, show, show_json, waiting
+from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.baselines import with_baselines
 from adaptax.evaluation.evaluate import evaluate
@@ -44,23 +44,7 @@ class Evaluate:
 
     def execute(self) -> None:
         learner = find(self.directory)
-        if not self.baselines:
-            evaluations = [evaluate(learner.runs, self.split, self.tasks, self.episodes, modal=self.modal)]
-        elif learner.directory is None:
-            raise AdaptaxError(
-                f"Baselines are kept in a run's folder, and {self.directory} has none; train a run of your own."
-            )
-        else:
-            with progress() as report:
-                evaluations = with_baselines(
-                    learner.runs,
-                    self.split,
-                    self.tasks,
-                    self.episodes,
-                    learner.directory / "baselines",
-                    report,
-                    self.modal,
-                )
+        evaluations = self.meet(learner)
         folder = save_evaluations(learner.directory, evaluations) if learner.directory else None
         if self.json:
             learner_record, *others = [record(e, scored) for e, scored in _scored(evaluations)]
@@ -70,6 +54,19 @@ class Evaluate:
         print("\n".join(sentences(evaluations[0])))
         if folder:
             print(f"Kept in {folder}")
+
+    def meet(self, learner: Learner) -> list[Evaluation]:
+        """The learner's evaluation, and those of its baselines where they are asked for."""
+        request = (learner.runs, self.split, self.tasks, self.episodes)
+        if not self.baselines:
+            with waiting(f"meeting {self.tasks} tasks ..."):
+                return [evaluate(*request, modal=self.modal)]
+        if learner.directory is None:
+            raise AdaptaxError(
+                f"Baselines are kept in a run's folder, and {self.directory} has none; train a run of your own."
+            )
+        with progress() as report:
+            return with_baselines(*request, learner.directory / "baselines", report, self.modal)
 
 
 def _scored(evaluations: Sequence[Evaluation]) -> list[tuple[Evaluation, tuple[str, np.ndarray]]]:

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.status import Status
+from rich.table import Column
 
 from adaptax.reports.tables import Table, console
 from adaptax.training.progress import PlainProgress, Progress, describe
@@ -32,6 +34,11 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def waiting(text: str) -> Status:
+    """Shows on a terminal what is being waited for, while it is entered."""
+    return Console(stderr=True).status(text)
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """Shows meta-training on standard error: a line a run that lives on a terminal, else a plain line every ten seconds."""
@@ -39,8 +46,8 @@ def progress() -> Iterator[Report]:
     if not err.is_terminal:
         yield PlainProgress(every_seconds=10.0)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=16))
-    with Bars(*columns, console=err) as bars:
+    text = TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
+    with Bars(SpinnerColumn(), text, BarColumn(bar_width=16), console=err) as bars:
         yield _Live(bars)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from adaptax.cli.output import waiting
 from adaptax.cli.runs import find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
@@ -29,7 +30,8 @@ class Report:
             raise AdaptaxError("Name at least one folder that `adaptax train` wrote.")
         for directory in self.directories:
             if not saved_evaluations(directory):
-                save_evaluations(directory, [evaluate(find(str(directory)).runs)])
+                with waiting(f"meeting unseen tasks with {directory} ..."):
+                    save_evaluations(directory, [evaluate(find(str(directory)).runs)])
         runs = {directory: run_summaries(directory) for directory in self.directories}
         if self.out is not None:
             runs = {self.out.parent: [run for group in runs.values() for run in group]}

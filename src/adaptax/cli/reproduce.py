@@ -8,13 +8,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from adaptax.cli.arguments import near
 from adaptax.cli.output import progress, show
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, near
 from adaptax.reports.from_run import run_summaries
 from adaptax.reports.html import write_report
 from adaptax.reports.tables import Table
 from adaptax.reproduction.figures import FIGURES
+from adaptax.training.progress import Progress
+from adaptax.training.train import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,12 @@ class Reproduce:
             hint = near(self.name, FIGURES)
             raise AdaptaxError(f"There is no figure '{self.name}'; {hint}there are: {', '.join(FIGURES)}.")
         directory = self.run or Path("runs") / self.name
-        with progress() as report:
-            outcome = FIGURES[self.name].run(directory, report)
+        try:
+            with progress() as report:
+                outcome = FIGURES[self.name].run(directory, stopping(report))
+        except KeyboardInterrupt:
+            print(f"Interrupted; what was trained until now is kept in {directory}.")
+            return 1
         for table in outcome.tables:
             show(Table(table.title, table.header, table.rows, table.note))
         for claim in outcome.claims:
@@ -53,3 +58,14 @@ class Reproduce:
         write_report(path, [run for folder in outcome.folders for run in run_summaries(folder)])
         print(f"Report: {path}")
         return 0 if all(claim.holds for claim in outcome.claims) else 1
+
+
+def stopping(report: Report) -> Report:
+    """`report`, which also ends the whole reproduction where one of its trainings is interrupted."""
+
+    def report_and_stop(progress: Progress) -> None:
+        report(progress)
+        if progress.phase == "interrupted":
+            raise KeyboardInterrupt
+
+    return report_and_stop

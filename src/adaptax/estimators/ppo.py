@@ -95,7 +95,7 @@ def epochs_over_tasks(
         params_after = eqx.apply_updates(params, trees.scale(-lr, updates))
         near = metrics["kl_nats"] <= max_kl_nats
         params, opt_state = trees.where(near, (params_after, opt_state_after), (params, opt_state))
-        return (params, opt_state), metrics | {"gradient_norm": optax.global_norm(gradient)}
+        return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
 
     def epoch(carry, key):
         parts = jax.random.permutation(key, tasks)[: size * minibatches].reshape(minibatches, size)

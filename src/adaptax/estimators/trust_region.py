@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adaptax import trees
+
 
 def conjugate_gradient(
     product: Callable[[Array], Array], b: Float[Array, " n"], iterations: int, tolerance: float = 1e-10
-) -> Float[Array, " n"]:
-    """x with A x ≈ b for a positive definite A given by its product, after at most `iterations` steps from x = 0.
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """x with A x ≈ b for a positive definite A given by its product, and the residual b − A x.
 
-    Iterations after ‖r‖² ≤ tolerance·‖b‖² change nothing.
+    At most `iterations` steps from x = 0; those after ‖r‖² ≤ tolerance·‖b‖² change nothing.
     """
     enough = tolerance * (b @ b)
 
@@ -31,7 +33,8 @@ def conjugate_gradient(
             lambda new, old: jnp.where(done, old, new), (x_next, r_next, p_next, rr_next), state
         )
 
-    return jax.lax.fori_loop(0, iterations, step, (jnp.zeros_like(b), b, b, b @ b))[0]
+    x, r, _, _ = jax.lax.fori_loop(0, iterations, step, (jnp.zeros_like(b), b, b, b @ b))
+    return x, r
 
 
 class LineSearch(NamedTuple):
@@ -39,6 +42,10 @@ class LineSearch(NamedTuple):
     """The accepted point, or the start where no step was good enough."""
     accepted: Array
     """bool"""
+    loss: Array
+    """At the point."""
+    kl: Array
+    """At the point, from the start."""
     trials: Array
     """int32, how many step lengths were tried."""
 
@@ -57,20 +64,17 @@ def line_search(
     `evaluate(point)` returns (loss, KL). A NaN is never accepted.
     """
 
-    def good(point):
-        new_loss, kl = evaluate(point)
-        return (new_loss < loss) & (kl <= max_kl)
+    def go_on(state: tuple[Array, LineSearch]) -> Array:
+        j, found = state
+        return (j < trials) & ~found.accepted
 
-    def go_on(state):
-        j, _, accepted = state
-        return (j < trials) & ~accepted
-
-    def attempt(state):
-        j, _, _ = state
+    def attempt(state: tuple[Array, LineSearch]) -> tuple[Array, LineSearch]:
+        j, found = state
         point = start - shrink ** j.astype(jnp.float32) * step
-        return j + 1, point, good(point)
+        new_loss, kl = evaluate(point)
+        good = (new_loss < loss) & (kl <= max_kl)
+        tried = LineSearch(point, good, new_loss, kl, j + 1)
+        return j + 1, trees.where(good, tried, found._replace(trials=j + 1))
 
-    j, point, accepted = jax.lax.while_loop(
-        go_on, attempt, (jnp.zeros((), jnp.int32), start, jnp.array(False))
-    )
-    return LineSearch(jnp.where(accepted, point, start), accepted, j)
+    none = LineSearch(start, jnp.array(False), loss, jnp.zeros_like(loss), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(go_on, attempt, (jnp.zeros((), jnp.int32), none))[1]

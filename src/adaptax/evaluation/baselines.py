@@ -20,8 +20,8 @@ from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.tasks.base import Split
 from adaptax.training.progress import silent
-from adaptax.training.run import Run, load_run
-from adaptax.training.train import Report, resume, train
+from adaptax.training.run import Run
+from adaptax.training.train import Report, resume, train, train_or_resume
 from adaptax.types import Layout
 
 ENOUGH = 0.99
@@ -83,10 +83,7 @@ def in_rounds(layout: Layout) -> Layout:
 def _trained(config: MultiTask, learner: Run, folder: Path, report: Report) -> Run:
     """A baseline of the learner's seed, trained with as many environment steps."""
     family, folder = learner.family, folder / f"seed-{learner.seed}"
-    if (folder / "config.json").exists():
-        run, _ = load_run(folder, family)
-    else:
-        run = train(config, family, 0, learner.seed, folder, silent)
+    run = train_or_resume(config, family, 0, learner.seed, folder, silent)
     while run.env_steps < ENOUGH * learner.env_steps:
         most = config.tasks * config.streams * family.spec.episode_steps
         per_update = run.env_steps / run.updates if run.updates else most  # episodes may end early

@@ -65,9 +65,11 @@ def kind(label: str) -> Kind:
 
 
 def run_summaries(directory: Path | str) -> list[RunSummary]:
-    """Every seed of the run in a folder, with the evaluations that were made of it."""
+    """Every seed of the run in a folder, with the evaluations that were made of it, or of all seeds beside it."""
     directory = Path(directory)
     evaluations = saved_evaluations(directory)
+    if not evaluations and directory.name.startswith("seed-"):
+        evaluations = saved_evaluations(directory.parent)
     runs = [load_run(folder)[0] for folder in run_folders(directory)]
     return [_run_summary(run, evaluations) for run in runs]
 

@@ -149,7 +149,7 @@ class CartPole(TaskFamily):
         low, high = self._log_ranges
         logs = jnp.log(jnp.abs(jnp.stack(jax.tree.leaves(task))))
         # A range of one number tells nothing: 0.
-        scaled = jnp.where(high > low, (2 * logs - low - high) / jnp.where(high > low, high - low, 1.0), 0.0)
+        scaled = jnp.where(high > low, (2 * logs - low - high) / (high - low), 0.0)
         return jnp.append(scaled, jnp.sign(task.force))
 
     def optimal(self, task: Physics) -> Float[Array, ""]:

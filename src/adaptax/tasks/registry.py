@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, near
 from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
 from adaptax.tasks.base import AnyFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
@@ -55,9 +54,9 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
         return family
     if kind not in ENTRIES:
         names = [*ENTRIES, "gymnasium:MODULE:CLASS", "jax:MODULE:CLASS"]
-        near = difflib.get_close_matches(kind, list(ENTRIES), n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise AdaptaxError(f"There is no task family '{kind}'; {hint}There are: {', '.join(names)}.")
+        raise AdaptaxError(
+            f"There is no task family '{kind}'; {near(kind, ENTRIES)}there are: {', '.join(names)}."
+        )
     if rest:
         raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
     return ENTRIES[kind].cls(**(fields or {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, near
 from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run, load_run
 
@@ -25,5 +25,6 @@ def pretrained_folder(name: str) -> Path:
     shipped = resources.files("adaptax") / "pretrained"
     names = sorted(p.name for p in shipped.iterdir() if p.is_dir()) if shipped.is_dir() else []
     if name not in names:
-        raise AdaptaxError(f"There is no pretrained learner '{name}'; there are: {', '.join(names)}.")
+        there = ", ".join(names) or "none"
+        raise AdaptaxError(f"There is no pretrained learner '{name}'; {near(name, names)}there are: {there}.")
     return Path(str(shipped / name))

@@ -121,10 +121,15 @@ def load_run(directory: Path | str, family: AnyFamily | None = None) -> tuple[Ru
     """
     directory = Path(directory)
     record = read_record(directory)
-    config = algorithms.config_from(record["algorithm"], record["hyperparameters"])
-    spec = _spec_from_json(record["spec"])
-    algorithm = config.build(spec)
-    like = eqx.filter_eval_shape(algorithm.init, jax.random.key(0))
+    try:
+        config = algorithms.config_from(record["algorithm"], record["hyperparameters"])
+        spec = _spec_from_json(record["spec"])
+        algorithm = config.build(spec)
+        like = eqx.filter_eval_shape(algorithm.init, jax.random.key(0))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdaptaxError(
+            f"{directory / 'config.json'} was changed by hand, and no run can be made from it ({error!r}); restore it."
+        ) from error
     checkpoints = sorted((directory / "checkpoints").glob("*.safetensors"))
     if not checkpoints:
         raise AdaptaxError(

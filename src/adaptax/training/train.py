@@ -14,7 +14,7 @@ import numpy as np
 
 from adaptax import trees
 from adaptax.algorithms import registry as algorithms
-from adaptax.algorithms.base import Config
+from adaptax.algorithms.base import Config, check_hyperparameters
 from adaptax.checkpoint import write_atomically
 from adaptax.collection.workers import exit_if_unguarded
 from adaptax.errors import AdaptaxError
@@ -57,6 +57,7 @@ def train(
     directory = None if directory is None else Path(directory)
     if directory is not None and (directory / "config.json").exists():
         raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
+    check_hyperparameters(config)
     enable_compilation_cache()
     algorithm = config.build(family.spec)
     if algorithm.learner.told and family.spec.features == 0:

@@ -1,0 +1,68 @@
+"""Tasks whose best adaptation is known by hand: learners reach it within seconds."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from families import TwoArms
+
+from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.rl2 import RL2
+from adaptax.training.program import MOST_UPDATES, make_program
+from adaptax.types import Step
+
+
+def trained(config, family, updates):
+    """Metrics [updates] of a run."""
+    algorithm = config.build(family.spec)
+    program = make_program(family)
+    state = eqx.filter_jit(algorithm.init)(jax.random.key(0))
+    metrics = []
+    for begin in range(0, updates, MOST_UPDATES):
+        dispatch = program(algorithm, state, jnp.array(min(MOST_UPDATES, updates - begin), jnp.int32))
+        state, done = dispatch.state, int(dispatch.done)
+        metrics.append(jax.tree.map(lambda m, n=done: np.asarray(m)[:n], dispatch.metrics))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
+
+
+def test_rl2_finds_the_arm_in_one_pull():
+    """The first pull is a guess, and tells all: 1/2 + 3 of 4 pulls pay at best; without memory, 2."""
+    config = RL2(tasks=64, hidden=16, lr=1e-2, gamma=1.0, gae_lambda=1.0, epochs=4, minibatches=2, entropy=0.0)
+    returns = trained(config, TwoArms(), 64)["return"]
+    assert abs(returns[:3].mean() - 2.0) < 0.3
+    assert returns[-10:].mean() > 3.35
+
+
+def test_one_policy_gradient_step_by_hand():
+    """From a fair coin, n₀ of N pulls on the arm that pays: standardised advantages √(n₁/n₀) and −√(n₀/n₁), so that
+    the step on the two logits is α √(n₀n₁)/N · (1, −1)."""
+    family, α, n = TwoArms(), 1.5, 8
+    algorithm = MAML(streams=n, hidden=(), inner_lr=α).build(family.spec)
+    learner = algorithm.learner
+    theta = jax.tree.map(jnp.zeros_like, learner.init(jax.random.key(0)))
+    theta = eqx.tree_at(lambda t: t.normaliser, theta, learner.init(jax.random.key(0)).normaliser)
+    fast = learner.begin(theta, jax.random.key(0), None)
+    column = lambda x, dtype=jnp.float32: jnp.array(x, dtype)[:, None]  # noqa: E731
+    for n0 in (4, 1):
+        pays = np.arange(n) < n0
+        zero, yes = jnp.zeros((n, 1)), jnp.ones((n, 1), bool)
+        rows = Step(
+            obs=jnp.zeros((n, 1, 1)), prev_action=zero, prev_reward=zero, first=yes, episode=zero,
+            action=column(~pays, jnp.int32), reward=column(pays), terminated=yes, truncated=~yes, valid=yes,
+        )  # fmt: skip
+        after = learner.adapt(theta, fast, rows, jax.random.key(0))
+        step = α * np.sqrt(n0 * (n - n0)) / n
+        np.testing.assert_allclose(after.policy.mlp.layers[0].bias, [step, -step], rtol=1e-3)
+
+
+def test_maml_learns_a_policy_that_one_step_makes_sure():
+    """Before adaptation nothing is known, and half the pulls pay; ten pulls tell the arm."""
+    config = MAML(tasks=16, streams=10, hidden=(8,), inner_lr=1.0, lr=2e-2, epochs=4, max_kl_nats=0.3)
+    metrics = trained(config, TwoArms(), 64)
+    before, after = metrics["return_before_adaptation"], metrics["return"]
+    print(after[:3], after[-5:], before[-5:])
+    assert after[:3].mean() < 0.85
+    assert abs(before[-10:].mean() - 0.5) < 0.1
+    assert after[-10:].mean() > 0.95
