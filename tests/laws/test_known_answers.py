@@ -62,7 +62,6 @@ def test_maml_learns_a_policy_that_one_step_makes_sure():
     config = MAML(tasks=16, streams=10, hidden=(8,), inner_lr=1.0, lr=2e-2, epochs=4, max_kl_nats=0.3)
     metrics = trained(config, TwoArms(), 64)
     before, after = metrics["return_before_adaptation"], metrics["return"]
-    print(after[:3], after[-5:], before[-5:])
     assert after[:3].mean() < 0.85
     assert abs(before[-10:].mean() - 0.5) < 0.1
     assert after[-10:].mean() > 0.95

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Key
@@ -45,7 +45,7 @@ class Algorithm(eqx.Module):
 class Config(Protocol):
     """A frozen dataclass of hyperparameters with a docstring under each field; `build` makes the algorithm."""
 
-    __dataclass_fields__: dict[str, dataclasses.Field]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def build(self, spec: Spec) -> Algorithm: ...
 

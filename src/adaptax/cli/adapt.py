@@ -33,7 +33,7 @@ class Adapt:
     """Episodes to play."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Of the agent's dice and of the environment's resets."""
-    save: Annotated[Path | None, arg(metavar="FILE")] = None
+    save: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Keep there what the agent has learned of this task; `Agent.load` goes on from it."""
 
     def execute(self) -> None:

@@ -31,7 +31,7 @@ def parse(command: type[C], args: Sequence[str], prog: str) -> C:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(command, prog=prog, args=args)
+            return tyro.cli(command, prog=prog, args=args, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as done:
         if not done.code:
             raise

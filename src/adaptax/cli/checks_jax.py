@@ -121,8 +121,11 @@ class JaxChecks:
     def numbers(self) -> str:
         task = self.task()
         features, optimal = self.family.features(task), self.family.optimal(task)
-        if self.spec.features or features is not None:
-            require(features is not None, "The spec declares features, but features(task) returns None.")
+        require(
+            features is not None or not self.spec.features,
+            "The spec declares features, but features(task) is None.",
+        )
+        if features is not None:
             fits("features(task)", features, (self.spec.features,), jnp.float32)
             require(jnp.isfinite(features).all(), "features(task) is not finite.")
         if optimal is not None:

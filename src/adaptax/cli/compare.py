@@ -28,7 +28,7 @@ class Compare:
     """Which tasks."""
     tasks: Annotated[int, arg(metavar="N")] = 100
     """How many tasks."""
-    episodes: Annotated[int | None, arg(metavar="E")] = None
+    episodes: Annotated[int | None, arg(metavar="E", help_behavior_hint="")] = None
     """Episodes that each task is given; default: each algorithm's habit."""
 
     def execute(self) -> None:

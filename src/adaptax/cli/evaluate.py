@@ -33,7 +33,7 @@ class Evaluate:
     """Which tasks."""
     tasks: Annotated[int, arg(metavar="N")] = 100
     """How many tasks."""
-    episodes: Annotated[int | None, arg(metavar="E")] = None
+    episodes: Annotated[int | None, arg(metavar="E", help_behavior_hint="")] = None
     """Episodes that each task is given; default: the algorithm's habit."""
     modal: bool = False
     """Take the most likely action instead of a sample."""
@@ -77,19 +77,19 @@ def _scored(evaluations: Sequence[Evaluation]) -> list[tuple[Evaluation, tuple[s
 def adaptation(e: Evaluation) -> Table:
     """The return at each point of the adaptation curve, or at a dozen of them."""
     curve, consumed, success, regret = e.curve(), e.consumed(), e.success_rate(), e.regret()
-    points = np.unique(np.linspace(0, curve.shape[2] - 1, MOST_POINTS).round().astype(int))
+    points = np.unique(np.linspace(0, curve.shape[2] - 1, MOST_POINTS).round().astype(int)).tolist()
     intervals = {p: mean_interval(curve[:, :, p]) for p in points}
     places = decimals([(high - low) / 2 for low, high in intervals.values()], curve.mean((0, 1)))
     columns = {
         "round" if e.by_round else "episode": [str(p) for p in points],
-        "env steps before": [count(consumed[p]) for p in points],
+        "env steps before": [count(float(consumed[p])) for p in points],
         "return": [number(curve[:, :, p].mean(), places) for p in points],
         "95% interval": [bracket(*intervals[p], places) for p in points],
     }
     if success is not None:
-        columns["success"] = [percent(success[p]) for p in points]
+        columns["success"] = [percent(float(success[p])) for p in points]
     if regret is not None:
-        columns["regret"] = [number(regret[p], places) for p in points]
+        columns["regret"] = [number(float(regret[p]), places) for p in points]
     return Table(
         f"{e.label} on {e.family}, {e.split} tasks: mean return of an episode as it adapts",
         list(columns),

@@ -22,7 +22,7 @@ class Report:
 
     directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
     """What `adaptax train` wrote. Unseen tasks are evaluated where that was not done yet."""
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """One report of all of them together, here."""
 
     def execute(self) -> None:

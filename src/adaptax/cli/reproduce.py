@@ -22,9 +22,9 @@ from adaptax.training.train import Report
 class Reproduce:
     """Lists the published figures that this library reproduces, or makes one of them again."""
 
-    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None
     """Which figure; without a name they are listed."""
-    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for its runs and report; default: runs/NAME."""
 
     def execute(self) -> int:

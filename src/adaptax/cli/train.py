@@ -33,13 +33,13 @@ class Options:
     """Its name: `adaptax list` shows them."""
     reference: Annotated[Positional[str], arg(metavar="FAMILY")]
     """NAME, gymnasium:MODULE:CLASS or jax:MODULE:CLASS."""
-    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder to write; default: runs/ALGORITHM-FAMILY-seedS, or runs/ALGORITHM-FAMILY/seed-S for several seeds."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Where all random numbers come from."""
-    seeds: Annotated[str | None, arg(metavar="0-4")] = None
+    seeds: Annotated[str | None, arg(metavar="0-4", help_behavior_hint="")] = None
     """Several seeds, one after another: 0-4 or 0,2,5."""
-    updates: Annotated[int | None, arg(metavar="U")] = None
+    updates: Annotated[int | None, arg(metavar="U", help_behavior_hint="")] = None
     """Meta-updates; default: what the algorithm needs on a small family."""
     preset: Literal["default", "paper"] = "default"
     """Hyperparameters to start from: what two CPU cores can run, or the paper's."""
@@ -128,7 +128,7 @@ class Resume:
 
     directory: Annotated[Positional[Path], arg(metavar="DIR")]
     """What `adaptax train` wrote; every seed in it."""
-    updates: Annotated[int | None, arg(metavar="U")] = None
+    updates: Annotated[int | None, arg(metavar="U", help_behavior_hint="")] = None
     """Meta-updates in all; default: as many as it was started for."""
 
     def execute(self) -> int:

@@ -53,7 +53,7 @@ class Agent:
         `modal` takes the most likely action instead of a sample.
         """
         s = self._state
-        stream_key = keys.stream(self._key, s.k, s.n)
+        stream_key = keys.stream(self._key, int(s.k), int(s.n))
         step = Step(
             obs=self._observation(observation),
             prev_action=jnp.asarray(s.prev_action[s.n]),
@@ -189,6 +189,7 @@ def _begin(learner: Learner, layout: Layout, spec: Spec, theta: Theta, key: jax.
     obs = jnp.zeros(spec.observation)
     seen = Step(obs, action, scalar, flag, jnp.zeros((), jnp.int32))
     out, _ = jax.eval_shape(lambda m: learner.act(theta, fast, trees.index(m, 0), seen, key), memory)
+    out = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), out)
     row = dataclasses.replace(
         seen, action=action, reward=scalar, terminated=flag, truncated=flag, next_obs=obs, valid=flag,
         dist=out.dist, value=out.value, logp=scalar, aux=out.aux,

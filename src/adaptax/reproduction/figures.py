@@ -27,7 +27,7 @@ def demo(directory: Path, report: Report) -> Outcome:
 
 
 def bandit_100_5(directory: Path, report: Report) -> Outcome:
-    return bandit_table(train_cell(CELL_100_5, 5, 100, 2500, directory, report), 77.5)
+    return bandit_table(train_cell(CELL_100_5, 5, 100, 2000, directory, report), 77.5)
 
 
 def bandit_10_5(directory: Path, report: Report) -> Outcome:

@@ -86,7 +86,9 @@ class GaussianBandit(_Bandit):
     """
 
     mean_std: float = 1.0
+    """Standard deviation of the arms' means over tasks."""
     noise_std: float = 1.0
+    """Standard deviation of an arm's reward about its mean."""
 
     @property
     def spec(self) -> Spec:

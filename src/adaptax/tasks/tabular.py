@@ -45,7 +45,9 @@ class TabularMDP(TaskFamily):
     """
 
     states: int = 10
+    """States of a process."""
     actions: int = 5
+    """Actions in each state."""
     horizon: int = 10
     """Steps in an episode."""
     episodes: int = 10
