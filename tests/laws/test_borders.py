@@ -77,7 +77,7 @@ def test_joined_episodes_have_the_advantages_of_each_alone(episodes):
     check_joined_episodes(episodes)
 
 
-EXAMPLE = [([(1.0, 0.5), (-1.0, 2.0)], 0.0, False), ([(0.5, -1.0), (2.0, 1.0)], 3.0, True), ([(1.0, 1.0)], 0.0, False)]
+EXAMPLE = [([(1.0, 0.5), (-1.0, 2.0)], 0.0, False), ([(0.5, -1.0), (2.0, 1.0)], 3.0, True), ([(2.0, 1.0)], 0.0, False)]
 """Three episodes, one of them cut off, for those who break the code."""
 
 

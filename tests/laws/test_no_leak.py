@@ -60,10 +60,16 @@ def test_no_key_is_used_twice():
     check_keys()
 
 
-def test_keys_of_different_names_differ():
+def check_names() -> None:
+    """No two names or numbers give the same key."""
     root = jax.random.key(0)
     stream = keys.stream(root, 1, 2)
     every = [keys.begin(root), keys.adapt(root, 1), stream, *[keys.stream(root, k, n) for k, n in ((2, 1), (1, 1))]]
     every += [keys.row(stream, t, use) for t in (0, 1) for use in (keys.ACT, keys.SAMPLE, keys.STEP, keys.RESET)]
-    every += [keys.update(root, 7, use) for use in (keys.TASKS, keys.LIFETIMES, keys.LEARN, keys.BEHAVE)]
-    assert len({jax.random.key_data(key).tobytes() for key in every}) == len(every)
+    uses = (keys.TASKS, keys.LIFETIMES, keys.LEARN, keys.BEHAVE)
+    every += [keys.update(root, updates, use) for updates in (7, 8) for use in uses]
+    assert len({jax.random.key_data(key).tobytes() for key in every}) == len(every), "two names give the same key"
+
+
+def test_keys_of_different_names_differ():
+    check_names()

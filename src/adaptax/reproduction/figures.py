@@ -15,7 +15,7 @@ from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
 
 DEMO_BANDIT_UPDATES = 450
-DEMO_NAVIGATION_UPDATES = 60
+DEMO_NAVIGATION_UPDATES = 40
 
 
 def demo(directory: Path, report: Report) -> Outcome:
@@ -49,7 +49,7 @@ def _maml_learns(name: str) -> Figure:
     )  # type: ignore[type-var]
 
     def run(directory: Path, report: Report) -> Outcome:
-        return learning_result(name, config, PointNavigation(), 50, directory, report)
+        return learning_result(name, config, PointNavigation(), 30, directory, report)
 
     return Figure(
         f"{name} adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 6, run

@@ -33,16 +33,20 @@ def navigation_table(run: Run, goals: int = GOALS) -> Outcome:
     """The adaptation curve of MAML beside random, from scratch with the same budget, and the closed-form oracle."""
     assert run.directory is not None
     episodes = ROUNDS * run.algorithm.layout.streams
-    result = evaluate(run, "test", goals, episodes)
-    result.save(run.directory / "evaluation" / "test.safetensors")
-    scratch = train(
-        MultiTask(streams=run.algorithm.layout.streams, fine_tune_steps=20), run.family, 0, report=silent
-    )
+    streams = run.algorithm.layout.streams
+    scratch = train(MultiTask(streams=streams, fine_tune_steps=20), run.family, 0, report=silent)
     random = train(RandomPolicy(), run.family, 0, report=silent)
+    result = evaluate(run, "test", goals, episodes)
+    from_scratch = evaluate(scratch, "test", goals, episodes, label="from-scratch")
+    at_random = evaluate(random, "test", goals, 1)
+    folder = run.directory / "evaluation"
+    result.save(folder / "test.safetensors")
+    for baseline in (from_scratch, at_random):
+        baseline.save(folder / f"test-{baseline.label}.safetensors")
     rows = [
         _row("MAML", result),
-        _row("from scratch, same budget", evaluate(scratch, "test", goals, episodes)),
-        _row("random", evaluate(random, "test", goals, 1)),
+        _row("from scratch, same budget", from_scratch),
+        _row("random", at_random),
     ]
     optimal = result.optimal
     assert optimal is not None

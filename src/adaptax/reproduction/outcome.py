@@ -45,7 +45,7 @@ class Figure:
     """One line."""
     published: str
     """What the paper, or this library, states."""
-    minutes: float
+    minutes: int
     """About how long it takes on two CPU cores."""
     run: Callable[[Path, Report], Outcome]
     """Into a folder, reporting the progress of each training."""

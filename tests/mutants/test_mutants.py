@@ -1,0 +1,287 @@
+"""Every law is seen to fail: the code is broken in one place, and a law that is named says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from estimators import test_returns
+from families import Push
+from laws import (
+    test_borders,
+    test_fast_path,
+    test_meta_gradient,
+    test_no_leak,
+    test_replay_ratio,
+    test_resume,
+    test_rows,
+    test_splits,
+)
+from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
+from mutants.harness import mutated
+
+COLLECT = "adaptax.collection.collect"
+REPLAY = "adaptax.collection.replay"
+RETURNS = "adaptax.estimators.returns"
+PROGRAM = "adaptax.training.program"
+MAML = "adaptax.algorithms.maml"
+RL2 = "adaptax.algorithms.rl2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    target: str
+    old: str
+    new: str
+    law: Callable[[], None]
+
+
+def replay_ratio(name: str) -> Callable[[], None]:
+    return lambda: test_replay_ratio.check(LEARNERS[name], LAYOUTS["episodes"])
+
+
+def rows(layout: str) -> Callable[[], None]:
+    return lambda: test_rows.check(LEARNERS["probe, continuous"], LAYOUTS[layout], tasks=1)
+
+
+def fast_path() -> None:
+    test_fast_path.check(LEARNERS["rl2"])
+
+
+def joined_episodes() -> None:
+    test_borders.check_joined_episodes(test_borders.EXAMPLE)
+
+
+def next_values() -> None:
+    test_borders.check_next_values(LEARNERS["multi-task"], "budget")
+
+
+def invalid_rows(name: str) -> Callable[[], None]:
+    return lambda: test_borders.check_invalid_rows(ALGORITHMS[name])
+
+
+def maml(variant: str) -> Callable[[], None]:
+    return lambda: test_meta_gradient.check_maml(test_meta_gradient.VARIANTS[variant])
+
+
+def resume() -> None:
+    test_resume.check(ALGORITHMS["multi-task"])
+
+
+MUTANTS = {
+    # how experience is made
+    "memory is reset at an episode's border": Mutant(
+        f"{COLLECT}:collect_row",
+        "    alive = stream.remaining > 0",
+        "    memory_after = trees.where(ended, learner.remember(theta), memory_after)\n    alive = stream.remaining > 0",
+        replay_ratio("rl2"),
+    ),
+    "the previous action is zeroed at an episode's border": Mutant(
+        f"{COLLECT}:collect_row", "prev_action=action,", "prev_action=jnp.where(ended, 0.0, action),", rows("episodes")
+    ),
+    "the previous reward is zeroed at an episode's border": Mutant(
+        f"{COLLECT}:collect_row",
+        "prev_reward=outcome.reward,",
+        "prev_reward=jnp.where(ended, 0.0, outcome.reward),",
+        rows("episodes"),
+    ),
+    "first comes a row late": Mutant(
+        f"{COLLECT}:collect_row", "first=ended,", "first=stream.elapsed == 0,", rows("episodes")
+    ),
+    "the next observation is that of the reset": Mutant(
+        f"{COLLECT}:collect_row", "next_obs=outcome.obs,", "next_obs=after.obs,", rows("episodes")
+    ),
+    "a terminated row counts as truncated too": Mutant(
+        f"{COLLECT}:collect_row", " & ~outcome.terminated", "", rows("episodes")
+    ),
+    "an episode may take a step too many": Mutant(
+        f"{COLLECT}:collect_row", "elapsed >= spec.episode_steps", "elapsed > spec.episode_steps", rows("episodes")
+    ),
+    "a stream goes on after its last episode": Mutant(
+        f"{COLLECT}:collect_row", "stream.remaining > 0", "stream.remaining >= 0", rows("episodes")
+    ),
+    "an episode that a round's end cut off is not counted": Mutant(
+        f"{COLLECT}:begin_round", "stream.episode + left", "stream.episode", rows("budget")
+    ),
+    "a round forgets what came last": Mutant(
+        f"{COLLECT}:begin_round",
+        "stream.prev_action, stream.prev_reward",
+        "fresh.prev_action, fresh.prev_reward",
+        rows("one episode"),
+    ),
+    "the environment is not carried over": Mutant(
+        f"{COLLECT}:begin_round", "if layout.carry:", "if False:", rows("carry")
+    ),
+    "tasks meet the environments of others": Mutant(
+        f"{COLLECT}:collect",
+        "(behaviour.theta, behaviour.tasks,",
+        "(behaviour.theta, trees.index(behaviour.tasks, slice(None, None, -1)),",
+        lambda: test_no_leak.check(LEARNERS["probe"]),
+    ),
+    # keys
+    "rows share their keys": Mutant(
+        "adaptax.keys:row", "_fold(stream_key, t)", "stream_key", test_no_leak.check_keys
+    ),
+    "the draws of a row share a key": Mutant(
+        "adaptax.keys:row", "_fold(_fold(stream_key, t), purpose)", "_fold(stream_key, t)", test_no_leak.check_keys
+    ),
+    "streams share their keys": Mutant(
+        "adaptax.keys:stream", "_fold(_fold(task_key, k), n)", "_fold(task_key, k)", test_no_leak.check_keys
+    ),
+    "tasks share their keys": Mutant(
+        f"{PROGRAM}:lifetime_keys", "jax.random.fold_in(key, i)", "key", test_no_leak.check_keys
+    ),
+    "test tasks are training tasks": Mutant(
+        f"{PROGRAM}:draw_tasks",
+        '("train", "test", "ood").index(split)',
+        "0",
+        lambda: test_splits.check(Push()),
+    ),
+    # replay
+    "replay does not adapt": Mutant(
+        f"{REPLAY}:_rerun",
+        "fast = learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
+        "fast = fast",
+        replay_ratio("maml"),
+    ),
+    "replay adapts with another key": Mutant(
+        f"{REPLAY}:_rerun", "keys.adapt(lifetime.keys, k)", "keys.adapt(lifetime.keys, k + 1)", replay_ratio("probe")
+    ),
+    "replay forgets between rounds": Mutant(
+        f"{REPLAY}:_rerun", "out, memory = unroll(", "out, _ = unroll(", replay_ratio("rl2")
+    ),
+    "a peek sees the row again": Mutant(f"{REPLAY}:_peek", "obs=row.next_obs", "obs=row.obs", next_values),
+    "a truncated row is worth nothing more": Mutant(
+        f"{REPLAY}:next_values",
+        "cut = (rows.truncated | (jnp.arange(t) == t - 1))",
+        "cut = (jnp.arange(t) == t - 1)",
+        next_values,
+    ),
+    "a terminated row is worth what might have followed": Mutant(
+        f"{REPLAY}:next_values", "jnp.where(ended, 0.0, shifted)", "shifted", next_values
+    ),
+    "an unfinished lifetime ends with its budget": Mutant(
+        f"{REPLAY}:next_values",
+        "if layout.episodes is None:",
+        "if False:",
+        lambda: test_borders.check_lifetime_values("budget"),
+    ),
+    "memory runs on in rows that are not valid": Mutant(
+        "adaptax.networks.layers:GRU.unroll",
+        "jnp.where(kept, _cell(self.recurrent, self.bias, h, wx), h)",
+        "_cell(self.recurrent, self.bias, h, wx)",
+        fast_path,
+    ),
+    "the gradient of a GRU stops at each step": Mutant(
+        "adaptax.networks.layers:GRU.unroll",
+        "_cell(self.recurrent, self.bias, h, wx)",
+        "_cell(self.recurrent, self.bias, jax.lax.stop_gradient(h), wx)",
+        fast_path,
+    ),
+    "the step-by-step path forgets at an episode's border": Mutant(
+        f"{RL2}:RL2Learner.act",
+        "theta.gru(memory,",
+        "theta.gru(jnp.where(step.first, 0.0, memory),",
+        fast_path,
+    ),
+    # returns
+    "time strides over streams": Mutant(
+        f"{RETURNS}:following_in_lifetime",
+        "jnp.moveaxis(value, 1, 0).reshape(n, k * t)",
+        "value.reshape(n, k * t)",
+        test_borders.check_order,
+    ),
+    "a terminated row does not end the sum": Mutant(
+        f"{RETURNS}:discounts", "steps.terminated | steps.truncated", "steps.truncated", joined_episodes
+    ),
+    "a truncated row does not end the sum": Mutant(
+        f"{RETURNS}:discounts", "steps.terminated | steps.truncated", "steps.terminated", joined_episodes
+    ),
+    "what a truncation cut off is lost": Mutant(
+        f"{RETURNS}:gae", "reward + γ * next_value", "reward + discount * next_value", joined_episodes
+    ),
+    "a mean counts rows that are not valid": Mutant(
+        f"{RETURNS}:valid_mean", "jnp.where(valid, x, 0.0).sum()", "x.sum()", invalid_rows("maml")
+    ),
+    "rows that are not valid shift the others": Mutant(
+        f"{RETURNS}:standardise", "jnp.where(valid, x, 0.0).sum()", "x.sum()", test_returns.test_standardise_by_hand
+    ),
+    "the normaliser learns from rows that are not valid": Mutant(
+        "adaptax.networks.normaliser:Moments.update",
+        "w = valid.astype(jnp.float32)",
+        "w = jnp.ones_like(valid, jnp.float32)",
+        invalid_rows("multi-task"),
+    ),
+    "time is counted from the stream's beginning": Mutant(
+        "adaptax.estimators.baseline:time_in_episode", "(rows - begun)", "rows", test_borders.check_linear_advantages
+    ),
+    "a fitted value looks beyond the episode": Mutant(
+        "adaptax.estimators.baseline:linear_advantages",
+        'discounts(s, γ, "episode")',
+        'discounts(s, γ, "lifetime")',
+        test_borders.check_linear_advantages,
+    ),
+    "RL² looks no further than the episode": Mutant(
+        f"{RL2}:RL2Algorithm.advantages", '"lifetime"', '"episode"', test_borders.check_lifetime_horizon
+    ),
+    # meta-gradients
+    "RL² credits no episode for the next": Mutant(
+        f"{RL2}:RL2Algorithm.advantages", '"lifetime"', '"episode"', test_meta_gradient.check_rl2
+    ),
+    "LVC lets the gradient through its denominator": Mutant(
+        "adaptax.estimators.surrogates:lvc", "jax.lax.stop_gradient(logp)", "logp", maml("maml")
+    ),
+    "LVC has no curvature of its own": Mutant(
+        "adaptax.estimators.surrogates:lvc",
+        "-jnp.exp(logp - jax.lax.stop_gradient(logp)) * advantage",
+        "-logp * advantage",
+        maml("maml"),
+    ),
+    "LVC is not divided": Mutant(
+        "adaptax.estimators.surrogates:lvc", "logp - jax.lax.stop_gradient(logp)", "logp", test_meta_gradient.check_lvc
+    ),
+    "DiCE credits the same row alone": Mutant(
+        "adaptax.estimators.surrogates:dice", "jnp.cumsum(logp)", "logp", test_meta_gradient.check_dice
+    ),
+    "MAML leaves out the second derivatives": Mutant(
+        "adaptax.adaptation.gradient:gradient_step", "if first_order:", "if True:", maml("maml")
+    ),
+    "FOMAML does not": Mutant(
+        "adaptax.adaptation.gradient:gradient_step", "if first_order:", "if False:", maml("fomaml")
+    ),
+    "MAML judges the first round": Mutant(f"{MAML}:MAMLAlgorithm.adapted", ", -1)", ", 0)", maml("maml")),
+    "MAML takes the advantages of the first round": Mutant(
+        f"{MAML}:MAMLAlgorithm.learn", "trees.index(rows, -1)", "trees.index(rows, 0)", maml("maml-trpo")
+    ),
+    "the trust region forgets the policy's own metric": Mutant(
+        f"{MAML}:MAMLAlgorithm.fisher_product",
+        "_, weighted = jax.jvp(jax.grad(mean_kl), (dist,), (jacobian(v),))",
+        "weighted = jacobian(v)",
+        test_meta_gradient.check_fisher,
+    ),
+    # resuming
+    "what is drawn depends on the place within a dispatch": Mutant(
+        f"{PROGRAM}:make_program",
+        "after, metrics, finite = meta_update(algorithm, family, state)",
+        "after, metrics, finite = meta_update(algorithm, family, eqx.tree_at(lambda s: s.updates, state, done))\n"
+        "            after = eqx.tree_at(lambda s: s.updates, after, state.updates + 1)",
+        resume,
+    ),
+    "every update draws the same": Mutant(
+        "adaptax.keys:update", "_fold(_fold(run_key, updates), purpose)", "_fold(run_key, purpose)", test_no_leak.check_names
+    ),
+    "updates are not counted": Mutant(f"{PROGRAM}:learn", "state.updates + 1", "state.updates", resume),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_law_catches_it(name):
+    mutant = MUTANTS[name]
+    with mutated(mutant.target, mutant.old, mutant.new), pytest.raises(AssertionError):
+        mutant.law()
+
+
+def test_a_mutant_that_has_gone_stale_is_found_out():
+    with pytest.raises(AssertionError, match="holds 'no such code' 0 times"), mutated(f"{MAML}:MAML.build", "no such code", ""):
+        pass
