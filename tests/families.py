@@ -25,7 +25,14 @@ class Corridor(TaskFamily):
     @property
     def spec(self):
         return Spec(
-            "corridor", (3,), Discrete(2), episode_steps=4, episodes=2, features=1, shared_tasks=True, ood=False
+            "corridor",
+            (3,),
+            Discrete(2),
+            episode_steps=4,
+            episodes=2,
+            features=1,
+            shared_tasks=True,
+            ood=False,
         )
 
     def sample(self, key, split):
@@ -59,7 +66,9 @@ class GatedCorridor(Corridor):
 
     def step(self, key, state, action, task):
         walked, outcome = super().step(key, state, action, task)
-        waited = Outcome(self.observe(state), jnp.array(-0.05), jnp.array(False), jnp.array(False), jnp.array(False))
+        waited = Outcome(
+            self.observe(state), jnp.array(-0.05), jnp.array(False), jnp.array(False), jnp.array(False)
+        )
         return jax.tree.map(lambda w, o: jnp.where(action == 2, w, o), (state, waited), (walked, outcome))
 
     def action_mask(self, state, task):
@@ -132,7 +141,9 @@ class TwoArms(TaskFamily):
 
     @property
     def spec(self):
-        return Spec("two-arms", (1,), Discrete(2), episode_steps=1, episodes=self.pulls, shared_tasks=True, ood=False)
+        return Spec(
+            "two-arms", (1,), Discrete(2), episode_steps=1, episodes=self.pulls, shared_tasks=True, ood=False
+        )
 
     def sample(self, key, split):
         return jax.random.bernoulli(key).astype(jnp.int32)

@@ -46,7 +46,13 @@ def test_tasks_that_do_not_divide_are_refused():
 
 @pytest.mark.parametrize(
     "tasks, floats, size",
-    [(12, 1, 12), (12, CACHE_FLOATS, 1), (12, 10 * CACHE_FLOATS, 1), (12, CACHE_FLOATS // 5, 4), (7, CACHE_FLOATS // 5, 1)],
+    [
+        (12, 1, 12),
+        (12, CACHE_FLOATS, 1),
+        (12, 10 * CACHE_FLOATS, 1),
+        (12, CACHE_FLOATS // 5, 4),
+        (7, CACHE_FLOATS // 5, 1),
+    ],
 )
 def test_a_chunk_is_the_largest_divisor_that_fits_the_cache(tasks, floats, size):
     assert jax.default_backend() == "cpu"

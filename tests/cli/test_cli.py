@@ -35,10 +35,9 @@ def run(*words: object) -> int:
 def trained(tmp_path_factory):
     """RL² after three meta-updates, two seeds, beside MAML on another family."""
     folder = tmp_path_factory.mktemp("runs")
-    with contextlib.redirect_stdout(None):
-        assert run("train", "rl2", "bernoulli-bandit", "--run", folder / "rl2", "--seeds", "0-1", "--updates", 3, *TINY) == 0
-        maml = ("--tasks", "2", "--streams", "2", "--hidden", "4", "--family.horizon", "3", "--updates", "1")
-        assert run("train", "maml", "point-navigation", "--run", folder / "maml", *maml) == 0
+    assert run("train", "rl2", "bernoulli-bandit", "--run", folder / "rl2", "--seeds", "0-1", "--updates", 3, *TINY) == 0
+    maml = ("--tasks", 2, "--streams", 2, "--hidden", 4, "--family.horizon", 3, "--updates", 1)
+    assert run("train", "maml", "point-navigation", "--run", folder / "maml", *maml) == 0
     return folder
 
 
@@ -287,9 +286,9 @@ def test_an_interrupted_reproduction_stops_at_once(tmp_path, monkeypatch, capsys
 
 def test_the_installed_script_survives_a_reader_that_leaves():
     assert json.loads(subprocess.run([SCRIPT, "list", "--json"], capture_output=True, check=True).stdout)
-    process = subprocess.Popen([SCRIPT, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert (process.wait(), process.stderr.read()) == (1, b"")
+    with subprocess.Popen([SCRIPT, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (1, b"")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------

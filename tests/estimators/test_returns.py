@@ -54,14 +54,18 @@ def test_advantages_beside_a_border():
 def test_a_truncated_row_counts_what_it_cut_off():
     """γ = ½, λ = 1: A₁ = 1 + ½·6 − 2 = 2, A₀ = 1 + ½·2 − 4 + ½·2 = −1; row 2 stands alone."""
     steps = rows(truncated=[1], length=3)
-    advantage = gae(vector(1, 1, 5), vector(4, 2, 1), vector(2, 6, 0), discounts(steps, 0.5, "episode"), 0.5, 1.0)
+    advantage = gae(
+        vector(1, 1, 5), vector(4, 2, 1), vector(2, 6, 0), discounts(steps, 0.5, "episode"), 0.5, 1.0
+    )
     np.testing.assert_allclose(advantage, [-1, 2, 4])
 
 
 def test_a_lifetime_passes_borders():
     """The same rows, one horizon: A₂ = 4, A₁ = 1 + ½·1 − 2 + ½·4 = 1.5, A₀ = 1 + ½·2 − 4 + ½·1.5 = −1.25."""
     steps = rows(truncated=[1], length=3)
-    advantage = gae(vector(1, 1, 5), vector(4, 2, 1), vector(2, 1, 0), discounts(steps, 0.5, "lifetime"), 0.5, 1.0)
+    advantage = gae(
+        vector(1, 1, 5), vector(4, 2, 1), vector(2, 1, 0), discounts(steps, 0.5, "lifetime"), 0.5, 1.0
+    )
     np.testing.assert_allclose(advantage, [-1.25, 1.5, 4])
 
 
@@ -86,7 +90,10 @@ def vtrace_and_gae(reward, value, next_value, discount, λ):
     )
 
 
-@given(st.lists(st.tuples(floats, floats, floats, st.booleans()), min_size=5, max_size=5), st.floats(0, 1, width=32))
+@given(
+    st.lists(st.tuples(floats, floats, floats, st.booleans()), min_size=5, max_size=5),
+    st.floats(0, 1, width=32),
+)
 def test_vtrace_on_policy_is_td_lambda(numbers, λ):
     reward, value, next_value, goes_on = (jnp.array(x, jnp.float32) for x in zip(*numbers, strict=True))
     targets, advantage = vtrace_and_gae(reward, value, next_value, 0.9 * goes_on, λ)

@@ -63,7 +63,11 @@ def test_ppo_loss_by_hand():
     )  # fmt: skip
     coefficients = PPOCoefficients(clip=jnp.array(0.2), value=jnp.array(0.5), entropy=jnp.array(0.1))
     loss, metrics = jax.jit(ppo_loss)(
-        Out(jax.vmap(Categorical)(logits), zero), rows, jnp.array([1.0, 1.0, 50.0]), jnp.array([1.0, 3.0, 50.0]), coefficients
+        Out(jax.vmap(Categorical)(logits), zero),
+        rows,
+        jnp.array([1.0, 1.0, 50.0]),
+        jnp.array([1.0, 3.0, 50.0]),
+        coefficients,
     )
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert math.isclose(metrics["policy_loss"], -0.85, rel_tol=1e-5)

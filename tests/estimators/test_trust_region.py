@@ -15,7 +15,9 @@ def test_conjugate_gradient_solves(n):
     rng = np.random.default_rng(n)
     m = rng.normal(size=(n, n))
     a, b = np.float32(m @ m.T + np.eye(n)), np.float32(rng.normal(size=n))
-    x, residual = jax.jit(lambda b: conjugate_gradient(lambda v: jnp.asarray(a) @ v, b, 3 * n))(jnp.asarray(b))
+    x, residual = jax.jit(lambda b: conjugate_gradient(lambda v: jnp.asarray(a) @ v, b, 3 * n))(
+        jnp.asarray(b)
+    )
     np.testing.assert_allclose(x, np.linalg.solve(a, b), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(residual, b - a @ np.asarray(x), atol=1e-3)
 
@@ -36,9 +38,7 @@ def searched(evaluate, start=0.0, step=-8.0, max_kl=1e9, trials=6):
     """From `start` the search tries start + 8, start + 4, start + 2, …"""
     start = jnp.array([start])
     loss, _ = evaluate(start)
-    found = jax.jit(
-        lambda: line_search(evaluate, start, jnp.array([step]), loss, max_kl, trials)
-    )()
+    found = jax.jit(lambda: line_search(evaluate, start, jnp.array([step]), loss, max_kl, trials))()
     return float(found.point[0]), bool(found.accepted), int(found.trials)
 
 
@@ -74,6 +74,6 @@ def test_nan_is_never_taken(which):
 
 
 def test_the_report_is_of_the_point_taken():
-    loss, kl = parabola(jnp.array([0.0]))
+    loss, _ = parabola(jnp.array([0.0]))
     found = line_search(parabola, jnp.array([0.0]), jnp.array([-8.0]), loss, 0.6, 6)
     assert (float(found.loss), float(found.kl)) == (0.25, 0.5)

@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from laws.learners import TASKS, Case
 
 from adaptax import keys, trees
 from adaptax.collection.collect import collect
 from adaptax.networks.encoding import zero_action
 from adaptax.tasks.base import TaskFamily, to_environment
 from adaptax.types import Behaviour, Layout, Lifetime
-from laws.learners import TASKS, Case
 
 
 @eqx.filter_jit
@@ -109,4 +109,6 @@ def garbage_in_invalid_rows(lifetime: Lifetime) -> Lifetime:
         return jnp.where(mask, x, wrong)
 
     spoiled = jax.tree.map(spoil, rows)
-    return eqx.tree_at(lambda life: life.rounds, lifetime, eqx.tree_at(lambda r: r.valid, spoiled, rows.valid))
+    return eqx.tree_at(
+        lambda life: life.rounds, lifetime, eqx.tree_at(lambda r: r.valid, spoiled, rows.valid)
+    )

@@ -75,7 +75,9 @@ class Probe(Learner):
         return jnp.zeros(3)
 
     def act(self, theta, fast, memory, step, key):
-        sees = jnp.stack([step.obs.sum() + step.prev_action.sum(), step.prev_reward, step.first + step.episode])
+        sees = jnp.stack(
+            [step.obs.sum() + step.prev_action.sum(), step.prev_reward, step.first + step.episode]
+        )
         memory = 0.5 * memory + sees
         output = jnp.sin(jnp.arange(1.0, 1 + self.spec.action.size) * (fast + memory.sum()))
         continuous = isinstance(self.spec.action, Box)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from laws.experience import collected
+from laws.learners import LAYOUTS, LEARNERS, PROBES, Case
 
 from adaptax import trees
 from adaptax.learner import Learner
-from laws.experience import collected
-from laws.learners import LAYOUTS, LEARNERS, PROBES, Case
 
 
 @eqx.filter_jit
@@ -24,7 +24,12 @@ def both_ways(learner, theta, fast, memory, steps, weights):
             outs, last = unroll(learner, theta, fast, memory, steps, jax.random.key(7))
             # Any smooth function of all that is said in valid rows, and of the last memory.
             said = jax.tree.leaves((outs, last))
-            used = [jnp.where(_over(steps.valid, x), x, 0.0) if x.ndim and x.shape[0] == steps.valid.shape[0] else x for x in said]
+            used = [
+                jnp.where(_over(steps.valid, x), x, 0.0)
+                if x.ndim and x.shape[0] == steps.valid.shape[0]
+                else x
+                for x in said
+            ]
             return sum(jnp.sum(jnp.sin(x + weights[i])) for i, x in enumerate(used)), (outs, last)
 
         inexact, rest = eqx.partition((theta, fast, memory), eqx.is_inexact_array)
@@ -42,7 +47,9 @@ def check(case: Case) -> None:
     lifetime = collected(case, LAYOUTS["episodes"])
     steps = trees.index(lifetime.rounds, (0, 1, 1))
     # Rows to pass over at the end, as collect makes them, and one between.
-    steps = eqx.tree_at(lambda s: s.valid, steps, jnp.array([True, True, False, True, True, True, False, False]))
+    steps = eqx.tree_at(
+        lambda s: s.valid, steps, jnp.array([True, True, False, True, True, True, False, False])
+    )
     features = lifetime.features[0] if learner.told else None
     fast = learner.begin(theta, jax.random.key(8), features)
     memory = jax.tree.map(lambda x: x + 0.3, learner.remember(theta))

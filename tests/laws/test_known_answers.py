@@ -29,7 +29,9 @@ def trained(config, family, updates):
 
 def test_rl2_finds_the_arm_in_one_pull():
     """The first pull is a guess, and tells all: 1/2 + 3 of 4 pulls pay at best; without memory, 2."""
-    config = RL2(tasks=64, hidden=16, lr=1e-2, gamma=1.0, gae_lambda=1.0, epochs=4, minibatches=2, entropy=0.0)
+    config = RL2(
+        tasks=64, hidden=16, lr=1e-2, gamma=1.0, gae_lambda=1.0, epochs=4, minibatches=2, entropy=0.0
+    )
     returns = trained(config, TwoArms(), 64)["return"]
     assert abs(returns[:3].mean() - 2.0) < 0.3
     assert returns[-10:].mean() > 3.35

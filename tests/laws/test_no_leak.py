@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from families import Draws
+from laws.experience import collected_on, draw
+from laws.learners import LAYOUTS, LEARNERS, TASKS, Case, Probe
 
 from adaptax import keys
 from adaptax.training.program import lifetime_keys
-from laws.experience import collected_on, draw
-from laws.learners import LAYOUTS, LEARNERS, TASKS, Case, Probe
 
 LAYOUT = LAYOUTS["episodes"]
 CHANGED = 1
@@ -26,7 +26,9 @@ def check(case: Case) -> None:
     other_key = task_keys.at[CHANGED].set(jax.random.key(99))
     for after in (collect(other_task, task_keys), collect(tasks, other_key)):
         for i in range(TASKS):
-            one, other = (jax.tree.leaves(jax.tree.map(lambda x, i=i: np.asarray(x[i]), r)) for r in (before, after))
+            one, other = (
+                jax.tree.leaves(jax.tree.map(lambda x, i=i: np.asarray(x[i]), r)) for r in (before, after)
+            )
             same = all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
             assert same == (i != CHANGED), f"task {i} after a change of task {CHANGED}"
 
@@ -64,11 +66,20 @@ def check_names() -> None:
     """No two names or numbers give the same key."""
     root = jax.random.key(0)
     stream = keys.stream(root, 1, 2)
-    every = [keys.begin(root), keys.adapt(root, 1), stream, *[keys.stream(root, k, n) for k, n in ((2, 1), (1, 1))]]
-    every += [keys.row(stream, t, use) for t in (0, 1) for use in (keys.ACT, keys.SAMPLE, keys.STEP, keys.RESET)]
+    every = [
+        keys.begin(root),
+        keys.adapt(root, 1),
+        stream,
+        *[keys.stream(root, k, n) for k, n in ((2, 1), (1, 1))],
+    ]
+    every += [
+        keys.row(stream, t, use) for t in (0, 1) for use in (keys.ACT, keys.SAMPLE, keys.STEP, keys.RESET)
+    ]
     uses = (keys.TASKS, keys.LIFETIMES, keys.LEARN, keys.BEHAVE)
     every += [keys.update(root, updates, use) for updates in (7, 8) for use in uses]
-    assert len({jax.random.key_data(key).tobytes() for key in every}) == len(every), "two names give the same key"
+    assert len({jax.random.key_data(key).tobytes() for key in every}) == len(every), (
+        "two names give the same key"
+    )
 
 
 def test_keys_of_different_names_differ():

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from laws.experience import collected, mapped
+from laws.learners import LAYOUTS, LEARNERS, Case
 
 from adaptax.collection.replay import replay
 from adaptax.types import Layout
-from laws.experience import collected, mapped
-from laws.learners import LAYOUTS, LEARNERS, Case
 
 
 @eqx.filter_jit
@@ -25,7 +25,9 @@ def check(case: Case, layout: Layout) -> None:
     rows = lifetime.rounds
     valid = np.asarray(rows.valid)
     ends = np.asarray(rows.terminated)[valid].any() and np.asarray(rows.truncated)[valid].any()
-    assert ends and valid.all() == (layout.episodes is None), "the data lack an end or an invalid row to be tested"
+    assert ends and valid.all() == (layout.episodes is None), (
+        "the data lack an end or an invalid row to be tested"
+    )
 
     np.testing.assert_allclose(np.exp(np.asarray(logp - rows.logp)[valid]), 1.0, atol=1e-5)
     then, now = (rows.dist, rows.value, rows.aux), (out.dist, out.value, out.aux)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from laws.learners import ALGORITHMS, Case
 
 from adaptax.training.program import Dispatch, make_program
 from adaptax.types import TrainState
-from laws.learners import ALGORITHMS, Case
 
 
 def through_numpy(state: TrainState) -> TrainState:
@@ -49,7 +49,9 @@ def check(case: Case) -> None:
     assert len({str(row) for row in rows(whole, 4)}) == 4, "two updates saw the same experience"
 
 
-@pytest.mark.parametrize("name", ["rl2", "maml, continuous", "maml-trpo, continuous", "meta-sgd, continuous", "multi-task"])
+@pytest.mark.parametrize(
+    "name", ["rl2", "maml, continuous", "maml-trpo, continuous", "meta-sgd, continuous", "multi-task"]
+)
 def test_any_division_of_a_run_gives_the_same_bits(name):
     check(ALGORITHMS[name])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from laws.experience import collected, mapped, stream_rows
+from laws.learners import LAYOUTS, LEARNERS, Case
 
 from adaptax import keys
 from adaptax.types import Layout
-from laws.experience import collected, mapped, stream_rows
-from laws.learners import LAYOUTS, LEARNERS, Case
 
 
 @jax.jit
@@ -30,9 +30,7 @@ def check(case: Case, layout: Layout, tasks: int = 2) -> None:
     for i in range(tasks):
         task = jax.tree.map(lambda x, i=i: x[i], lifetime.task)
         for n in range(layout.streams):
-            expected = stream_rows(
-                case.family, task, layout, rounds.action[i, :, n], lifetime.keys[i], n
-            )
+            expected = stream_rows(case.family, task, layout, rounds.action[i, :, n], lifetime.keys[i], n)
             for k in range(layout.rounds):
                 for t, row in enumerate(expected[k]):
                     at = (i, k, n, t)
@@ -42,7 +40,9 @@ def check(case: Case, layout: Layout, tasks: int = 2) -> None:
                         if value is None:
                             assert stored is None
                         else:
-                            np.testing.assert_allclose(stored[at], value, atol=1e-5, err_msg=f"{name} at {at}")
+                            np.testing.assert_allclose(
+                                stored[at], value, atol=1e-5, err_msg=f"{name} at {at}"
+                            )
                 cut_off += expected[k][-1] is not None and not (
                     expected[k][-1]["terminated"] or expected[k][-1]["truncated"]
                 )

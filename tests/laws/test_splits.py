@@ -38,12 +38,16 @@ def check(family: TaskFamily) -> None:
         assert len(set(train) | set(test)) == 2 * NUMBER, "a task was drawn twice"
     fewer, _ = drawn(family, 3)
     for few, many in zip(jax.tree.leaves(fewer["train"]), jax.tree.leaves(tasks["train"]), strict=True):
-        np.testing.assert_allclose(few, many[:3], rtol=1e-4, err_msg="a task depends on how many are drawn with it")
+        np.testing.assert_allclose(
+            few, many[:3], rtol=1e-4, err_msg="a task depends on how many are drawn with it"
+        )
 
     smallest = lambda a, b: min(stats.ks_2samp(x, y).pvalue for x, y in zip(a.T, b.T, strict=True))  # noqa: E731
     values = {split: np.asarray(x) for split, x in features.items()}
     assert values["train"].shape == (NUMBER, family.spec.features)
-    assert smallest(values["train"], values["test"]) > 0.01 / family.spec.features, "train and test differ in their prior"
+    assert smallest(values["train"], values["test"]) > 0.01 / family.spec.features, (
+        "train and test differ in their prior"
+    )
     if family.spec.ood:
         assert smallest(values["train"], values["ood"]) < 1e-6, "ood tasks come from the training prior"
 

@@ -1,7 +1,6 @@
 """Breaks one function of the package for as long as a block lasts."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -11,12 +11,14 @@ from families import Push
 from laws import (
     test_borders,
     test_fast_path,
+    test_invalid_rows,
     test_meta_gradient,
     test_no_leak,
     test_replay_ratio,
     test_resume,
     test_rows,
     test_splits,
+    test_surrogate_gradients,
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
@@ -58,7 +60,7 @@ def next_values() -> None:
 
 
 def invalid_rows(name: str) -> Callable[[], None]:
-    return lambda: test_borders.check_invalid_rows(ALGORITHMS[name])
+    return lambda: test_invalid_rows.check(ALGORITHMS[name])
 
 
 def maml(variant: str) -> Callable[[], None]:
@@ -239,10 +241,10 @@ MUTANTS = {
         maml("maml"),
     ),
     "LVC is not divided": Mutant(
-        "adaptax.estimators.surrogates:lvc", "logp - jax.lax.stop_gradient(logp)", "logp", test_meta_gradient.check_lvc
+        "adaptax.estimators.surrogates:lvc", "logp - jax.lax.stop_gradient(logp)", "logp", test_surrogate_gradients.check_lvc
     ),
     "DiCE credits the same row alone": Mutant(
-        "adaptax.estimators.surrogates:dice", "jnp.cumsum(logp)", "logp", test_meta_gradient.check_dice
+        "adaptax.estimators.surrogates:dice", "jnp.cumsum(logp)", "logp", test_surrogate_gradients.check_dice
     ),
     "MAML leaves out the second derivatives": Mutant(
         "adaptax.adaptation.gradient:gradient_step", "if first_order:", "if True:", maml("maml")
@@ -258,7 +260,7 @@ MUTANTS = {
         f"{MAML}:MAMLAlgorithm.fisher_product",
         "_, weighted = jax.jvp(jax.grad(mean_kl), (dist,), (jacobian(v),))",
         "weighted = jacobian(v)",
-        test_meta_gradient.check_fisher,
+        test_surrogate_gradients.check_fisher,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(
@@ -283,5 +285,8 @@ def test_a_law_catches_it(name):
 
 
 def test_a_mutant_that_has_gone_stale_is_found_out():
-    with pytest.raises(AssertionError, match="holds 'no such code' 0 times"), mutated(f"{MAML}:MAML.build", "no such code", ""):
+    with (
+        pytest.raises(AssertionError, match="holds 'no such code' 0 times"),
+        mutated(f"{MAML}:MAML.build", "no such code", ""),
+    ):
         pass

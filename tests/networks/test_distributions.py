@@ -35,7 +35,9 @@ def said(p, q, action):
 @given(logits, logits, st.integers(0, 2))
 def test_categorical_is_scipys(a, b, action):
     logp, entropy, kl, mode = said(Categorical(a), Categorical(b), jnp.array(action))
-    p, q = (np.exp(x - np.logaddexp.reduce(x)) for x in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
+    p, q = (
+        np.exp(x - np.logaddexp.reduce(x)) for x in (np.asarray(a, np.float64), np.asarray(b, np.float64))
+    )
     np.testing.assert_allclose(logp, np.log(p[action]), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(entropy, stats.entropy(p), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(kl, stats.entropy(p, q), rtol=1e-3, atol=1e-5)
@@ -46,7 +48,9 @@ def test_categorical_is_scipys(a, b, action):
 def test_gaussian_is_scipys(mean, log_std, other_mean, other_log_std, action):
     p, q = Gaussian(mean, log_std), Gaussian(other_mean, other_log_std)
     logp, entropy, kl, mode = said(p, q, action)
-    μ, log_σ, μ2, log_σ2, a = (np.asarray(x, np.float64) for x in (mean, log_std, other_mean, other_log_std, action))
+    μ, log_σ, μ2, log_σ2, a = (
+        np.asarray(x, np.float64) for x in (mean, log_std, other_mean, other_log_std, action)
+    )
     scipys = stats.multivariate_normal(μ, np.diag(np.exp(2 * log_σ)))
     np.testing.assert_allclose(logp, scipys.logpdf(a), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(entropy, scipys.entropy(), rtol=1e-4, atol=1e-4)
@@ -74,7 +78,10 @@ def test_independent_choices_add_up(numbers, first, second):
     "p, q",
     [
         (Categorical(jnp.array([0.5, -1.0, 2.0])), Categorical(jnp.array([0.0, 1.0, 0.5]))),
-        (MultiCategorical(jnp.array([0.5, -1.0, 2.0, 0.0, 1.0]), (2, 3)), MultiCategorical(jnp.zeros(5), (2, 3))),
+        (
+            MultiCategorical(jnp.array([0.5, -1.0, 2.0, 0.0, 1.0]), (2, 3)),
+            MultiCategorical(jnp.zeros(5), (2, 3)),
+        ),
         (Gaussian(jnp.array([1.0, -2.0]), jnp.array([0.3, -1.0])), Gaussian(jnp.zeros(2), jnp.zeros(2))),
     ],
     ids=["categorical", "multi", "gaussian"],
@@ -96,7 +103,9 @@ def test_samples_have_the_distribution_that_is_said(p, q):
             assert stats.kstest((actions[:, i] - p.mean[i]) / np.exp(p.log_std[i]), "norm").pvalue > 1e-3
     if isinstance(p, Categorical):
         counts = np.bincount(actions.astype(int), minlength=3)
-        assert stats.chisquare(counts, SAMPLES * np.asarray(jax.nn.softmax(p.logits), np.float64)).pvalue > 1e-3
+        assert (
+            stats.chisquare(counts, SAMPLES * np.asarray(jax.nn.softmax(p.logits), np.float64)).pvalue > 1e-3
+        )
 
 
 def test_a_distribution_has_no_divergence_from_itself_and_no_slope_there():

@@ -48,7 +48,9 @@ def test_gru_is_the_equations(gru):
     cell = jax.jit(lambda h, x: gru(h, x))
     for t in range(T):
         if keep[t]:
-            np.testing.assert_allclose(cell(jnp.float32(h), jnp.float32(xs[t])), numpy_gru(gru, h, xs[t]), atol=1e-5)
+            np.testing.assert_allclose(
+                cell(jnp.float32(h), jnp.float32(xs[t])), numpy_gru(gru, h, xs[t]), atol=1e-5
+            )
             h = numpy_gru(gru, h, xs[t])
         np.testing.assert_allclose(got[t], h, atol=1e-5)
 

@@ -57,7 +57,9 @@ def test_update_takes_each_number_from_its_place():
     obs, reward, returns = rng.normal(size=(*shape, 2, 2)), rng.normal(size=shape), rng.normal(size=shape)
     valid = np.array([[True, True, False], [True, False, True]])
     zero = jnp.zeros(shape)
-    steps = Step(jnp.float32(obs), zero, zero, zero, zero, reward=jnp.float32(reward), valid=jnp.asarray(valid))
+    steps = Step(
+        jnp.float32(obs), zero, zero, zero, zero, reward=jnp.float32(reward), valid=jnp.asarray(valid)
+    )
     after = Normaliser.of(4).update(steps, jnp.float32(returns))
     np.testing.assert_allclose(after.obs.mean, obs[valid].reshape(-1, 4).mean(0), rtol=1e-5)
     np.testing.assert_allclose(after.reward.mean[0], reward[valid].mean(), rtol=1e-5)

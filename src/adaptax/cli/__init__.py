@@ -16,7 +16,8 @@ from adaptax import __version__
 from adaptax.cli.arguments import parse, show_error
 from adaptax.errors import AdaptaxError, near
 
-# Commands are imported when they are called: `adaptax --help` needs none of JAX.
+# A command is a frozen dataclass: its fields are flags, the docstrings under them their description, and `execute` does
+# what it is for and returns the exit code (None: 0). It is imported when called: `adaptax --help` needs none of JAX.
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("listing:List", "algorithms and task families, and what works with what"),
     "train": ("train:train_command", "meta-train an algorithm on a task family"),

@@ -8,20 +8,11 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import tyro
 
 from adaptax.errors import AdaptaxError
-
-
-class Command(Protocol):
-    """A frozen dataclass whose fields are flags, described by the docstrings under them."""
-
-    def execute(self) -> int | None:
-        """Does what the command is for; its exit code (None: 0)."""
-        ...
-
 
 C = TypeVar("C")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from adaptax.errors import AdaptaxError
 
@@ -11,12 +11,12 @@ DRAWS = 50
 """Tasks drawn from each split."""
 
 
-class Checks(Protocol):
+class Checks:
     """The promises that a family must keep."""
 
     def items(self) -> list[tuple[str, Callable[[], str]]]:
         """Each promise, and what checks it: it returns what was found, or raises."""
-        ...
+        raise NotImplementedError
 
 
 def compare_splits(drawn: dict[str, list[bytes]], shared_tasks: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptax.cli.checks import DRAWS, compare_splits, require
+from adaptax.cli.checks import DRAWS, Checks, compare_splits, require
 from adaptax.cli.spaces import with_bounds
 from adaptax.tasks.base import SPLITS, Split
 from adaptax.tasks.gymnasium import GymnasiumFamily
@@ -19,9 +19,7 @@ ENVIRONMENTS = 8
 SPEED_SECONDS = 0.5
 
 
-class GymnasiumChecks:
-    """See `Checks`."""
-
+class GymnasiumChecks(Checks):
     def __init__(self, family: GymnasiumFamily):
         self.family = family
         self.splits: list[Split] = [split for split in SPLITS if split != "ood" or family.spec.ood]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from adaptax.cli.checks import DRAWS, compare_splits, require
+from adaptax.cli.checks import DRAWS, Checks, compare_splits, require
 from adaptax.cli.spaces import with_bounds
 from adaptax.networks.distributions import uniform
 from adaptax.tasks.base import SPLITS, Split, TaskFamily, to_environment
@@ -23,9 +23,7 @@ EPISODES = 256
 """Episodes that are played at once."""
 
 
-class JaxChecks:
-    """See `Checks`."""
-
+class JaxChecks(Checks):
     def __init__(self, family: TaskFamily):
         self.family = family
         self.spec = family.spec

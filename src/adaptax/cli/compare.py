@@ -13,7 +13,7 @@ from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import comparable_scores
-from adaptax.reports.from_run import evaluation_summaries
+from adaptax.evaluation.summaries import evaluation_summaries
 from adaptax.reports.numbers import bracket, count, decimals, duration, number
 from adaptax.reports.tables import Table
 

@@ -14,8 +14,9 @@ from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.baselines import with_baselines
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.evaluation.folder import save_evaluations
 from adaptax.evaluation.result import Evaluation, comparable_scores
-from adaptax.reports.from_run import evaluation_summaries, mean_interval, save_evaluations
+from adaptax.evaluation.summaries import evaluation_summaries, mean_interval
 from adaptax.reports.numbers import bracket, count, decimals, duration, number, percent
 from adaptax.reports.tables import Table, headline
 

@@ -12,7 +12,7 @@ from adaptax.cli.output import waiting
 from adaptax.cli.runs import find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
-from adaptax.reports.from_run import run_summaries, save_evaluations, saved_evaluations
+from adaptax.evaluation.folder import run_summaries, save_evaluations, saved_evaluations
 from adaptax.reports.html import write_report
 
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from adaptax.cli.output import progress, show
 from adaptax.errors import AdaptaxError, near
-from adaptax.reports.from_run import run_summaries
+from adaptax.evaluation.folder import run_summaries
 from adaptax.reports.html import write_report
 from adaptax.reports.tables import Table
 from adaptax.reproduction.figures import FIGURES

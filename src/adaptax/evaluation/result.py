@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from adaptax import statistics
 from adaptax.checkpoint import read_arrays, save_arrays
@@ -95,6 +96,16 @@ class Evaluation:
         if self.optimal is None:
             return None
         return (self.optimal[None, :, None] - self.curve()).mean((0, 1))
+
+    def plot(self, *others: Evaluation) -> Figure:
+        """The adaptation curve, beside those of other evaluations on the same family: a matplotlib figure.
+
+        `result.plot(baseline).savefig("adaptation.png")` keeps it.
+        """
+        from adaptax.evaluation.summaries import evaluation_summaries  # it imports this module
+        from adaptax.reports.plots import adaptation_curve
+
+        return adaptation_curve(evaluation_summaries([self, *others]))
 
     def save(self, path: Path) -> None:
         """Writes the evaluation: arrays and facts in one file, as checkpoints are."""

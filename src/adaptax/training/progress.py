@@ -26,7 +26,7 @@ class Progress:
     """NaN before the first update."""
     returns: float
     """Mean return of a stream in the last round of the last meta-update."""
-    metrics: dict[str, float]
+    metrics: dict[str, int | float]
     """The last row of metrics.jsonl."""
 
 

@@ -79,7 +79,7 @@ class Run:
             self.algorithm.learner, self.algorithm.test_layout(None), self.spec, self.state.theta, seed
         )
 
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[dict[str, int | float]]:
         """The rows of metrics.jsonl."""
         return read_metrics(self.directory) if self.directory else []
 
@@ -160,10 +160,10 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def read_metrics(directory: Path) -> list[dict[str, float]]:
+def read_metrics(directory: Path) -> list[dict[str, int | float]]:
     """The rows of metrics.jsonl, up to the first line that is none: a crash may have cut it off."""
     path = directory / "metrics.jsonl"
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, int | float]] = []
     if path.is_file():
         for line in path.read_text().splitlines():
             try:

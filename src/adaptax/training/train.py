@@ -175,7 +175,7 @@ class _Log:
         self.run, self.target, self._report = run, target, report
         self.compile_seconds = 0.0
         self.saved_at = time.perf_counter()
-        self.last: dict[str, float] = {}
+        self.last: dict[str, int | float] = {}
         self.pending: list[str] = []
         self._began = (run.updates, run.env_steps, run.seconds)
         if run.directory is not None:
