@@ -1,7 +1,7 @@
 """Time to a post-adaptation return on 2D navigation: `python -m benchmarks.time_to_return`.
 
-The task is that of pytorch-maml-rl's `2DNavigation-v0`, which needs about 20 meta-iterations and 150 s for a return of -18 on two such
-cores. Counted here: seconds of meta-training after compilation, until the mean post-adaptation return of the last three
+The task is that of pytorch-maml-rl's `2DNavigation-v0`, which needs about 20 meta-iterations and 150 s for a return of -18 on two
+such cores. Counted here: seconds of meta-training after compilation, until the mean post-adaptation return of the last three
 meta-updates is at least the target. All seeds are reported.
 """
 
@@ -48,7 +48,10 @@ def main() -> None:
     ):
         found = [seconds_to(args.target, config, seed) for seed in range(args.seeds)]
         each = ", ".join(f"{s:.1f} s ({u} updates)" for s, u, _ in found)
-        print(f"{name}: median {np.median([s for s, _, _ in found]):.1f} s to {args.target:g}; seeds: {each}", flush=True)
+        print(
+            f"{name}: median {np.median([s for s, _, _ in found]):.1f} s to {args.target:g}; seeds: {each}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "adaptax"
 
 FLOORS = [
     {"types", "keys", "trees", "statistics", "errors", "learner", "chunks", "checkpoint"},
-    {"networks", "estimators", "tasks", "reports"},  # reports are made of plain numbers, and know nothing of runs
+    {
+        "networks",
+        "estimators",
+        "tasks",
+        "reports",
+    },  # reports are made of plain numbers, and know nothing of runs
     {"adaptation"},
     {"collection"},
     {"algorithms"},

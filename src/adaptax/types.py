@@ -109,6 +109,10 @@ class Spec:
 # --- experience --------------------------------------------------------------------------------
 
 
+Later = Any
+"""An array, or None as long as it is not known. What it may be used for depends on when, which types cannot say."""
+
+
 class Outcome(eqx.Module):
     """What one environment step brings.
 
@@ -144,22 +148,22 @@ class Step(eqx.Module):
     """How many episodes this stream has finished before this row."""
     action_mask: Array | None = None
     """Allowed actions, bool[n], where the spec says `masked`."""
-    action: Array | None = None
+    action: Later = None
     """The action in the policy's units (`Box`: before clipping and scaling)."""
-    reward: Array | None = None
-    terminated: Array | None = None
-    truncated: Array | None = None
+    reward: Later = None
+    terminated: Later = None
+    truncated: Later = None
     success: Array | None = None
     """`Outcome.success`, where the family defines it."""
-    next_obs: Array | None = None
+    next_obs: Later = None
     """The true next observation, never that of a reset."""
-    valid: Array | None = None
+    valid: Later = None
     """False in rows after the stream's last episode: memory is frozen there and the row weighs nothing."""
     dist: Any = None
     """The distribution that the action was drawn from."""
-    value: Array | None = None
+    value: Later = None
     """The critic's value of this row; 0 for learners without a critic."""
-    logp: Array | None = None
+    logp: Later = None
     """Log-probability of `action` under `dist`."""
     aux: Any = None
     """`Out.aux`, stored where the learner gives one."""

@@ -35,7 +35,21 @@ def run(*words: object) -> int:
 def trained(tmp_path_factory):
     """RL² after three meta-updates, two seeds, beside MAML on another family."""
     folder = tmp_path_factory.mktemp("runs")
-    assert run("train", "rl2", "bernoulli-bandit", "--run", folder / "rl2", "--seeds", "0-1", "--updates", 3, *TINY) == 0
+    assert (
+        run(
+            "train",
+            "rl2",
+            "bernoulli-bandit",
+            "--run",
+            folder / "rl2",
+            "--seeds",
+            "0-1",
+            "--updates",
+            3,
+            *TINY,
+        )
+        == 0
+    )
     maml = ("--tasks", 2, "--streams", 2, "--hidden", 4, "--family.horizon", 3, "--updates", 1)
     assert run("train", "maml", "point-navigation", "--run", folder / "maml", *maml) == 0
     return folder
@@ -91,7 +105,17 @@ def test_list_as_json_has_these_keys(capsys):
         ["name", "summary", "kind", "learning", "learns_on", "presets", "updates"]
     ] * len(ALGORITHMS)
     assert [list(x) for x in record["families"]] == [
-        ["name", "summary", "observation", "action", "episode_steps", "episodes", "features", "shared_tasks", "splits"]
+        [
+            "name",
+            "summary",
+            "observation",
+            "action",
+            "episode_steps",
+            "episodes",
+            "features",
+            "shared_tasks",
+            "splits",
+        ]
     ] * len(FAMILIES)
     assert {tuple(row) for row in record["support"].values()} == {tuple(FAMILIES)}
     assert record["support"]["rl2"]["bernoulli-bandit"] == "learning"
@@ -121,7 +145,10 @@ def test_the_default_folder_names_algorithm_family_and_seed(elsewhere, capsys):
     assert run("train", "random", "bernoulli-bandit", "--seed", 7) == 0
     assert "runs/random-bernoulli-bandit-seed7" in capsys.readouterr().out
     assert run("train", "random", "bernoulli-bandit", "--seeds", "1,3") == 0
-    assert sorted(p.name for p in (elsewhere / "runs/random-bernoulli-bandit").iterdir()) == ["seed-1", "seed-3"]
+    assert sorted(p.name for p in (elsewhere / "runs/random-bernoulli-bandit").iterdir()) == [
+        "seed-1",
+        "seed-3",
+    ]
 
 
 def test_resume_trains_all_seeds_for_longer(trained, elsewhere, capsys):
@@ -148,7 +175,11 @@ def test_evaluate_prints_what_it_keeps(trained, capsys):
 
     assert run("evaluate", trained / "rl2", "--tasks", 6, "--split", "ood", "--episodes", 4, "--modal") == 0
     out = capsys.readouterr().out
-    assert "rl2 on bernoulli-bandit, ood tasks" in out and "actions modal" in out and "Adapted − unadapted" in out
+    assert (
+        "rl2 on bernoulli-bandit, ood tasks" in out
+        and "actions modal" in out
+        and "Adapted − unadapted" in out
+    )
     assert Evaluation.load(trained / "rl2/evaluation/ood.safetensors").returns.shape == (2, 6, 1, 1, 4)
 
 
@@ -157,8 +188,17 @@ def test_evaluate_with_baselines_trains_them_once(trained, capsys):
     assert run(*words) == 0
     record = json.loads(capsys.readouterr().out)
     rows = [record, *record["baselines"]]
-    assert [r["label"] for r in rows] == ["maml", "random", "multi-task", "fine-tune", "from-scratch", "oracle"]
-    assert {tuple(p["env_steps_before"] for p in r["points"]) for r in rows} == {(0.0, 6.0)}  # 2 episodes × 3 steps
+    assert [r["label"] for r in rows] == [
+        "maml",
+        "random",
+        "multi-task",
+        "fine-tune",
+        "from-scratch",
+        "oracle",
+    ]
+    assert {tuple(p["env_steps_before"] for p in r["points"]) for r in rows} == {
+        (0.0, 6.0)
+    }  # 2 episodes × 3 steps
     stamps = {p: p.stat().st_mtime_ns for p in (trained / "maml/baselines").rglob("*.safetensors")}
     assert {p.parent.parent.parent.name for p in stamps} == {"multi-task", "oracle"}
     assert run(*words) == 0
@@ -166,8 +206,9 @@ def test_evaluate_with_baselines_trains_them_once(trained, capsys):
     assert stamps == {p: p.stat().st_mtime_ns for p in (trained / "maml/baselines").rglob("*.safetensors")}
 
 
-def test_compare_puts_runs_in_one_table(trained, capsys):
-    assert run("compare", trained / "rl2", trained / "rl2/seed-0", "--tasks", 5) == 0
+def test_compare_puts_runs_in_one_table(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    assert run("compare", "rl2", "rl2/seed-0", "--tasks", 5) == 0
     out = capsys.readouterr().out
     assert "bernoulli-bandit, test tasks" in out and re.search(r"rl2/seed-0 +\d.* 0\.\d\d \[", out)
 
@@ -176,7 +217,7 @@ def test_report_is_one_file_with_the_command_that_repeats_the_run(trained, tmp_p
     assert run("report", trained / "rl2", trained / "maml") == 0
     page = (trained / "rl2/report.html").read_text()
     [command] = set(re.findall(r"adaptax train rl2 .*--seed 1.*", page))
-    assert shlex.split(command)[:8] == "adaptax train rl2 bernoulli-bandit --seed 1 --updates 3".split()
+    assert shlex.split(command)[:8] == shlex.split("adaptax train rl2 bernoulli-bandit --seed 1 --updates 3")
     assert "--hidden 4" in command and "--family" not in command
     assert "adaptax train maml point-navigation" in (trained / "maml/report.html").read_text()
     assert run("report", trained / "rl2", trained / "maml", "--out", tmp_path / "both.html") == 0
@@ -232,11 +273,14 @@ def test_adapt_says_what_is_wrong_with_an_environment(trained, elsewhere, capsys
 
 def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path, monkeypatch, capsys):
     assert run("reproduce") == 0
-    assert all(name in capsys.readouterr().out for name in figures.FIGURES)
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in figures.FIGURES)
 
     def figure(holds):
         def make(directory, report):
-            return Outcome([Table("A table", ("x",), [("41.5",)])], [Claim("it holds", holds)], [trained / "rl2"])
+            return Outcome(
+                [Table("A table", ("x",), [("41.5",)])], [Claim("it holds", holds)], [trained / "rl2"]
+            )
 
         return Figure("", "", 1, make)
 
@@ -255,7 +299,9 @@ def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path
 def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(tmp_path, monkeypatch, capsys):
     @contextlib.contextmanager
     def interrupting():
-        yield lambda p: signal.raise_signal(signal.SIGINT) if p.phase == "training" and p.updates >= 2 else None
+        yield (
+            lambda p: signal.raise_signal(signal.SIGINT) if p.phase == "training" and p.updates >= 2 else None
+        )
 
     words = ("train", "rl2", "bernoulli-bandit", "--updates", 9, *TINY)
     with monkeypatch.context() as patch:
@@ -286,7 +332,9 @@ def test_an_interrupted_reproduction_stops_at_once(tmp_path, monkeypatch, capsys
 
 def test_the_installed_script_survives_a_reader_that_leaves():
     assert json.loads(subprocess.run([SCRIPT, "list", "--json"], capture_output=True, check=True).stdout)
-    with subprocess.Popen([SCRIPT, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [SCRIPT, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdout.close()
         assert (process.wait(), process.stderr.read()) == (1, b"")
 
@@ -332,7 +380,7 @@ MISTAKES = {
     "adapt {runs}/maml --env x": "write MODULE:NAME",
     "adapt {runs}/maml --env json:loads --episodes 0": "--episodes must be 1 or more",
     "new-family tasks.txt": "a name like my_tasks.py",
-    "new-family {runs}/rl2/seed-0/config.json/x.py": "Not a directory",
+    "new-family {runs}/rl2/seed-0/config.json/x.py": "config.json: File exists; check the path",
     "check-family nowhere:X": "There is no module 'nowhere'",
     "reproduce rl2-bandit-100": "no figure 'rl2-bandit-100'; did you mean 'rl2-bandit-100-5'?",
 }
@@ -365,7 +413,11 @@ def test_a_missing_extra_is_told(monkeypatch, capsys, elsewhere):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/x/config.json"), 2, "/x/config.json: Permission denied"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/config.json"),
+            2,
+            "/x/config.json: Permission denied",
+        ),
         (KeyboardInterrupt(), 1, "Interrupted."),
     ],
 )

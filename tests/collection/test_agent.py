@@ -89,7 +89,7 @@ def test_a_saved_agent_goes_on_as_if_it_had_not_been_away(name, tmp_path):
 def test_misuse_gets_a_sentence(tmp_path):
     algorithm, theta = made("rl2")
     agent = Agent(algorithm.learner, algorithm.layout, FAMILY.spec, theta)
-    with pytest.raises(AdaptaxError, match="before agent.act"):
+    with pytest.raises(AdaptaxError, match=r"before agent\.act"):
         agent.observe(0.0, False, False, np.zeros(2))
     with pytest.raises(AdaptaxError, match=r"shape \(3,\)"):
         agent.act(np.zeros(3))

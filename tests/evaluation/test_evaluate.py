@@ -43,7 +43,9 @@ class Jackpot(TaskFamily):
 
     def step(self, key, state, action, task):
         won = state
-        outcome = Outcome(jnp.zeros(1), won.astype(jnp.float32), terminated=won, truncated=jnp.array(False), success=won)
+        outcome = Outcome(
+            jnp.zeros(1), won.astype(jnp.float32), terminated=won, truncated=jnp.array(False), success=won
+        )
         return state, outcome
 
 
@@ -214,4 +216,6 @@ def test_nan_returns_get_a_sentence():
     family = LeftOrRight()
     result = evaluate(stub_run(family, whole_episodes(family)), tasks=3)
     with pytest.raises(AdaptaxError, match="1 of 12 episodes"):
-        dataclasses.replace(result, returns=np.where(np.arange(12).reshape(result.returns.shape) == 5, np.nan, 1.0))
+        dataclasses.replace(
+            result, returns=np.where(np.arange(12).reshape(result.returns.shape) == 5, np.nan, 1.0)
+        )

@@ -195,10 +195,10 @@ MUTANTS = {
         test_borders.check_order,
     ),
     "a terminated row does not end the sum": Mutant(
-        f"{RETURNS}:discounts", "steps.terminated | steps.truncated", "steps.truncated", joined_episodes
+        f"{RETURNS}:discounts", "jnp.logical_or(steps.terminated, steps.truncated)", "steps.truncated", joined_episodes
     ),
     "a truncated row does not end the sum": Mutant(
-        f"{RETURNS}:discounts", "steps.terminated | steps.truncated", "steps.terminated", joined_episodes
+        f"{RETURNS}:discounts", "jnp.logical_or(steps.terminated, steps.truncated)", "steps.terminated", joined_episodes
     ),
     "what a truncation cut off is lost": Mutant(
         f"{RETURNS}:gae", "reward + γ * next_value", "reward + discount * next_value", joined_episodes

@@ -60,4 +60,6 @@ def check_hyperparameters(config: Config) -> None:
                 raise AdaptaxError(f"{field.name} must be {least} or more, not {x}.")
     tasks, minibatches = getattr(config, "tasks", 1), getattr(config, "minibatches", 1)
     if tasks < minibatches:
-        raise AdaptaxError(f"{tasks} tasks cannot be divided into {minibatches} minibatches; give more tasks.")
+        raise AdaptaxError(
+            f"{tasks} tasks cannot be divided into {minibatches} minibatches; give more tasks."
+        )

@@ -112,7 +112,6 @@ class MAMLFast(eqx.Module):
 
 
 class MAMLLearner(Learner):
-
     spec: Spec = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
     first_order: bool = eqx.field(static=True)

@@ -18,7 +18,7 @@ from adaptax.collection.agent import Agent
 from adaptax.errors import AdaptaxError, told
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.references import import_reference
-from adaptax.types import Spec
+from adaptax.types import Box, Space, Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +97,18 @@ def check_fit(found: Spec, wanted: Spec) -> None:
             f"The environment's observations have {sizes[0]} entries and those of '{wanted.name}', on which this learner was "
             f"trained, {sizes[1]}; train one on environments like yours."
         )
-    if found.action != wanted.action:
+    if not same_space(found.action, wanted.action):
         raise AdaptaxError(
             f"The environment's actions are {with_bounds(found.action)} and those of '{wanted.name}', on which this learner was "
             f"trained, {with_bounds(wanted.action)}; train one on environments like yours."
         )
+
+
+def same_space(a: Space, b: Space) -> bool:
+    """Whether two action spaces are equal, bounds up to float32's precision."""
+    if not (isinstance(a, Box) and isinstance(b, Box)):
+        return a == b
+    return a.size == b.size and np.allclose((a.low, a.high), (b.low, b.high), rtol=1e-6)
 
 
 def play(env: Any, agent: Agent, most_steps: int, seed: int) -> float:

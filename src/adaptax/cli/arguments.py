@@ -32,17 +32,19 @@ def parse(command: type[C], args: Sequence[str], prog: str) -> C:
 def sentence(box: str) -> str:
     """What a framed error message of tyro says, without its frame and the help that it repeats."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
-    lines = [line.strip("│| ") if line.strip("│|─- ") else "" for line in plain if line[:1] in "│|"]
-    first, *others = [part.split("\n") for part in "\n".join(lines).split("\n\n")]
-    if first[0].startswith("Missing from"):
-        names = [
-            line[1:].strip("│| ") for line in plain if re.match(r"[│|] {5}\S", line) and "adaptax" not in line
-        ]
-        return f"Missing: {', '.join(names)}."
-    text = re.sub(r"\s+([.,])", r"\1", " ".join(first)).rstrip(".")
-    hints = [line for part in others if part[0].startswith("Perhaps you meant") for line in part]
-    flags = [line.split()[0].rstrip(",") for line in hints if line.startswith("--")]
-    return f"{text}; did you mean {' or '.join(flags)}?" if flags else f"{text}."
+    plain = plain[1:-1] if box.lstrip().startswith("╭") else plain[2:]  # a frame, or a title and a rule
+    parts: list[list[str]] = [[]]
+    for line in (line[2:].rstrip(" │") for line in plain):
+        if line and not line.strip("─- "):
+            parts.append([])
+        elif line:
+            parts[-1].append(line)
+    if parts[0][0].startswith("Missing from"):
+        return f"Missing: {', '.join(line.strip() for line in parts[0] if re.match(r' {4}[^ ]', line))}."
+    text = re.sub(r"\s+([.,])", r"\1", " ".join(parts[0])).rstrip(".")
+    hints = [line.split()[0].rstrip(",") for part in parts[1:] for line in part if line.startswith("    --")]
+    meant = parts[1][0].startswith("Perhaps you meant") and hints
+    return f"{text}; did you mean {' or '.join(hints)}?" if meant else f"{text}."
 
 
 def show_error(message: str, as_json: bool) -> int:

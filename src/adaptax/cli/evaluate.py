@@ -80,11 +80,11 @@ def adaptation(e: Evaluation) -> Table:
     curve, consumed, success, regret = e.curve(), e.consumed(), e.success_rate(), e.regret()
     points = np.unique(np.linspace(0, curve.shape[2] - 1, MOST_POINTS).round().astype(int)).tolist()
     intervals = {p: mean_interval(curve[:, :, p]) for p in points}
-    places = decimals([(high - low) / 2 for low, high in intervals.values()], curve.mean((0, 1)))
+    places = decimals([(high - low) / 2 for low, high in intervals.values()], curve.mean((0, 1)).tolist())
     columns = {
         "round" if e.by_round else "episode": [str(p) for p in points],
         "env steps before": [count(float(consumed[p])) for p in points],
-        "return": [number(curve[:, :, p].mean(), places) for p in points],
+        "return": [number(float(curve[:, :, p].mean()), places) for p in points],
         "95% interval": [bracket(*intervals[p], places) for p in points],
     }
     if success is not None:

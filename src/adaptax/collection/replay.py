@@ -69,7 +69,7 @@ def next_values(
     """
     rows = lifetime.rounds
     n, t = value.shape[1:]
-    ended = rows.terminated | rows.truncated
+    ended = jnp.logical_or(rows.terminated, rows.truncated)
     if horizon == "lifetime":
         after_end = jnp.zeros((n,))
         if layout.episodes is None:

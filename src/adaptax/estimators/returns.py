@@ -23,7 +23,9 @@ def discounts(steps: Step, γ: float | Float[Array, ""], horizon: Horizon) -> Fl
     horizon="lifetime": the return runs on through episode borders; the rows of the last episode end where it does.
     """
     γs = jnp.where(steps.valid, γ, 0.0)
-    return jnp.where(steps.terminated | steps.truncated, 0.0, γs) if horizon == "episode" else γs
+    return (
+        jnp.where(jnp.logical_or(steps.terminated, steps.truncated), 0.0, γs) if horizon == "episode" else γs
+    )
 
 
 def returns_to_go(reward: Float[Array, " T"], discount: Float[Array, " T"]) -> Float[Array, " T"]:

@@ -70,18 +70,16 @@ def evaluate(
         play = play_host if host else play_jax
         per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
         report(i + 1, len(runs))
-    returns, lengths, successes = (
-        None if part[0] is None else np.stack(part) for part in zip(*per_seed, strict=True)
-    )
+    returns, lengths, successes = zip(*per_seed, strict=True)
     return Evaluation(
         label=label or runs[0].algorithm_name,
         family=spec.name,
         split=split,
         actions="modal" if modal else "sampled",
         shared_tasks=spec.shared_tasks,
-        returns=returns,
-        lengths=lengths,
-        successes=successes,
+        returns=np.stack(returns),
+        lengths=np.stack(lengths),
+        successes=None if successes[0] is None else np.stack(successes),
         optimal=optimal_returns(family, drawn, tasks),
         seconds=time.perf_counter() - started,
         peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
@@ -136,12 +134,13 @@ def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax
 
     An episode is what one value of `Step.episode` marks within a round; nothing is pooled, and none is stopped early.
     """
-    assert layout.episodes is not None, "evaluation counts whole episodes"
+    episodes = layout.episodes
+    assert episodes is not None, "evaluation counts whole episodes"
 
     def stream(steps: Step):
         index = steps.episode - steps.episode[0]
-        index = jnp.where(steps.valid, index, layout.episodes)  # invalid rows count for no episode
-        sums = lambda x: jax.ops.segment_sum(x, index, layout.episodes + 1)[:-1]  # noqa: E731
+        index = jnp.where(steps.valid, index, episodes)  # invalid rows count for no episode
+        sums = lambda x: jax.ops.segment_sum(x, index, episodes + 1)[:-1]  # noqa: E731
         success = None if steps.success is None else sums(steps.success.astype(jnp.int32)) > 0
         return sums(steps.reward), sums(jnp.ones_like(index)), success
 

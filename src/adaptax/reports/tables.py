@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import rich.box
-import rich.markup
 import rich.table
+from rich.console import Group
+from rich.markup import escape
+from rich.text import Text
 
 from adaptax.reports.numbers import NOTHING, bracket, count, decimals, duration, number, percent
 from adaptax.reports.summary import EvaluationSummary, RunSummary, headline_split
@@ -34,18 +36,16 @@ class Table:
     """Rows to stand out: the learners among baselines."""
 
 
-def console(table: Table) -> rich.table.Table:
+def console(table: Table) -> Group:
     """The table for a terminal."""
-    out = rich.table.Table(
-        title=rich.markup.escape(table.title), title_justify="left", title_style="bold",
-        caption=rich.markup.escape(table.note), caption_justify="left", caption_style="dim",
-        box=rich.box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(table.columns):
-        out.add_column(rich.markup.escape(column), justify="left" if i in table.text_columns else "right")
+        side = "left" if i in table.text_columns else "right"
+        grid.add_column(escape(column), justify=side, overflow="fold")
     for i, row in enumerate(table.rows):
-        out.add_row(*map(rich.markup.escape, row), style="bold" if i in table.strong else None)
-    return out
+        grid.add_row(*map(escape, row), style="bold" if i in table.strong else None)
+    # as texts of their own: those of rich's tables are broken at the width of the table
+    return Group(Text(table.title, "bold"), grid, *([Text(table.note, "dim")] if table.note else []))
 
 
 def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None) -> Table:

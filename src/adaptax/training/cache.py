@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 import jax
-import jaxlib
 
 
 def cache_folder() -> Path:
     """Per user, and per jaxlib and processor: compiled programs hold instructions that another processor may lack."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     machine = hashlib.sha256(f"{platform.machine()} {_cpu_features()}".encode()).hexdigest()[:12]
-    return Path(base) / "adaptax" / f"jaxlib-{jaxlib.__version__}-{machine}"
+    return Path(base) / "adaptax" / f"jaxlib-{importlib.metadata.version('jaxlib')}-{machine}"
 
 
 def enable_compilation_cache() -> None:
     """Turns the cache on, unless the user has set one or none can be written; a broken cache is ignored, never fatal."""
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values["jax_compilation_cache_dir"]:
         return
     folder = cache_folder()
     try:
