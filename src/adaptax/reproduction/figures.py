@@ -15,7 +15,7 @@ from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
 
 DEMO_BANDIT_UPDATES = 450
-DEMO_NAVIGATION_UPDATES = 40
+DEMO_NAVIGATION_UPDATES = 60
 
 
 def demo(directory: Path, report: Report) -> Outcome:
