@@ -6,6 +6,7 @@ truncated, altered or foreign file is refused. Files are written aside and renam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -81,14 +82,16 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise AdaptaxError(f"{path} is damaged or no checkpoint ({error}); use an earlier one.") from None
+        raise AdaptaxError(
+            f"{path} is damaged or no checkpoint ({error}); delete it to go on from the one before."
+        ) from None
     if metadata.get("format") != FORMAT:
         raise AdaptaxError(
             f"{path} was not written by this library (or by a later version of it); nothing was loaded."
         )
     if metadata.get("digest") != _digest(arrays, metadata.get("facts", "")):
         raise AdaptaxError(
-            f"{path} was changed after it was written (its digest differs); use an earlier one."
+            f"{path} was changed after it was written (its digest differs); delete it to go on from the one before."
         )
     return arrays, json.loads(metadata["facts"])
 
@@ -104,7 +107,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise AdaptaxError(
             f"Could not write {path}: {error.strerror or error}. What was saved before is intact; "
             "make room or mend the permissions, then resume."

@@ -109,6 +109,9 @@ def config_from(name: str, hyperparameters: dict[str, Any]) -> Config:
     known = {field.name for field in dataclasses.fields(cls)}
     if set(hyperparameters) != known:
         odd = sorted(set(hyperparameters) ^ known)[0]
-        raise AdaptaxError(f"The recorded hyperparameters of '{name}' differ from this version's in '{odd}'.")
+        raise AdaptaxError(
+            f"The recorded hyperparameters of '{name}' differ from this version's in '{odd}': config.json was changed by "
+            "hand, or is of another version; restore it, or train again."
+        )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()}
     return cls(**values)
