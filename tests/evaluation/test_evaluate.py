@@ -11,11 +11,13 @@ import pytest
 
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.random_policy import RandomPolicy
+from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import check_request, evaluate, per_episode
 from adaptax.evaluation.result import Evaluation
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical
+from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.base import TaskFamily
 from adaptax.training.run import Run
 from adaptax.types import Discrete, Layout, Out, Outcome, Spec, Step, TrainState
@@ -219,3 +221,10 @@ def test_nan_returns_get_a_sentence():
         dataclasses.replace(
             result, returns=np.where(np.arange(12).reshape(result.returns.shape) == 5, np.nan, 1.0)
         )
+
+
+def test_a_learner_of_long_lifetimes_is_given_long_ones():
+    """As many episodes as it was trained for, not as the family has by itself."""
+    spec = BernoulliBandit(pulls=4).spec
+    layouts = [RL2(episodes=e).build(spec).test_layout(n) for e, n in ((0, None), (7, None), (7, 2))]
+    assert [layout.episodes for layout in layouts] == [4, 7, 2]

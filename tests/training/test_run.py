@@ -150,7 +150,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path, every_update_saved, 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AdaptaxError, match="Could not write .*Not a directory"):
+    with pytest.raises(AdaptaxError, match=r"Could not write .*Not a directory"):
         ax.train(TINY, FAMILY, 1, directory=tmp_path / "file" / "run", report=silent)
 
 
@@ -314,13 +314,13 @@ SCRIPT = Path(__file__).parents[2] / "examples/own_environment.py"
 
 
 def test_the_example_trains_and_adapts(tmp_path):
-    """As it stands, all of its meta-updates: the boat is steered by the second step, whichever way its rudder turns."""
+    """As it stands, all of its meta-updates: the first episode finds out what the rudder does, the others know it."""
     assert len(SCRIPT.read_text().splitlines()) <= 40
     run = subprocess.run(
         [sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=170
     )
     returns = [float(x) for x in run.stdout.split("[")[1].split("]")[0].split()]
-    assert len(returns) == 3 and min(returns) > -2.6, run.stdout
+    assert len(returns) == 3 and returns[0] < returns[1] - 0.3 and min(returns[1:]) > -1.4, run.stdout
     code = textwrap.dedent(f"""
         import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})
         from adaptax.cli import main

@@ -1,7 +1,8 @@
 """The multi-task baselines: one policy trained by PPO on all tasks at once.
 
 The policy sees the observation alone, so it can do no better than the best compromise between the tasks. Its presets are
-the rows beside which every meta-learner must stand (Mandi et al. 2022 found fine-tuning often as good as meta-learning):
+the rows beside which every meta-learner must stand (Mandi et al. 2022 found fine-tuning as good as meta-learning or
+better where tasks really differ):
 
     multi-task   no adaptation
     fine-tune    the same policy, trained on with clipped policy-gradient steps on each round of the new task

@@ -127,6 +127,7 @@ class RL2Algorithm(Algorithm):
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
+    episodes: int = eqx.field(static=True)
     epochs: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
     lr: Array
@@ -140,7 +141,8 @@ class RL2Algorithm(Algorithm):
         self.learner = RL2Learner(spec=spec, hidden=config.hidden)
         self.spec = spec
         self.tasks, self.epochs, self.minibatches = config.tasks, config.epochs, config.minibatches
-        self.layout = self.test_layout(config.episodes or None)
+        self.episodes = config.episodes or spec.episodes
+        self.layout = self.test_layout(None)
         self.lr, self.γ, self.λ = jnp.array(config.lr), jnp.array(config.gamma), jnp.array(config.gae_lambda)
         self.coefficients = PPOCoefficients(
             clip=jnp.array(config.clip), value=jnp.array(config.value), entropy=jnp.array(config.entropy)
@@ -149,7 +151,7 @@ class RL2Algorithm(Algorithm):
         self.max_gradient_norm = jnp.array(config.max_gradient_norm)
 
     def test_layout(self, episodes: int | None) -> Layout:
-        episodes = episodes or self.spec.episodes
+        episodes = episodes or self.episodes
         return Layout(rounds=1, streams=1, steps=episodes * self.spec.episode_steps, episodes=episodes)
 
     @property

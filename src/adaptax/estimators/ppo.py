@@ -90,7 +90,8 @@ def epochs_over_tasks(
 
     def step(carry: tuple[Any, Any], members: Array):
         params, opt_state = carry
-        gradient, metrics = mean_gradient(loss, params, trees.index(data, members), chunk)
+        part = data if minibatches == 1 else trees.index(data, members)  # all of them need no order
+        gradient, metrics = mean_gradient(loss, params, part, chunk)
         updates, opt_state_after = optimizer.update(gradient, opt_state, params)
         params_after = eqx.apply_updates(params, trees.scale(-lr, updates))
         near = metrics["kl_nats"] <= max_kl_nats

@@ -21,7 +21,7 @@ class Dense(eqx.Module):
         self.bias = jnp.zeros((n_out,))
 
     def __call__(self, x: Float[Array, " in_"]) -> Float[Array, " out"]:
-        return self.weight @ x + self.bias
+        return x @ self.weight.T + self.bias
 
 
 class MLP(eqx.Module):
@@ -94,7 +94,7 @@ class GRU(eqx.Module):
 
 def _cell(recurrent, bias, h, wx):
     r_x, z_x, n_x = jnp.split(wx, 3)
-    r_h, z_h, n_h = jnp.split(recurrent @ h, 3)
+    r_h, z_h, n_h = jnp.split(h @ recurrent.T, 3)
     r, z = jax.nn.sigmoid(r_x + r_h), jax.nn.sigmoid(z_x + z_h)
     n = jnp.tanh(n_x + r * (n_h + bias))
     return n + z * (h - n)
