@@ -239,7 +239,8 @@ def walks():
 
 @pytest.fixture(scope="module")
 def pool(walks):
-    with WorkerPool(walks, workers=2, timeout_seconds=2.0) as pool:
+    walks.workers, walks.timeout_seconds = 2, 2.0
+    with WorkerPool(walks) as pool:
         yield pool
     assert not multiprocessing.active_children()
 

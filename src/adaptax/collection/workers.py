@@ -33,14 +33,16 @@ STOP_SECONDS = 2.0
 class WorkerPool:
     """Processes that hold the slots' environments, several each. A context manager; `close` ends them all."""
 
-    def __init__(self, family: Any, workers: int | None = None, timeout_seconds: float = 60.0):
+    def __init__(self, family: Any, workers: int | None = None):
         """Starts the processes for a `HostFamily`.
 
-        `workers`: how many; None: one per processor core; 0: environments step in this process, which survives their
-        exceptions, but not their crashes. `timeout_seconds`: the longest that one reset or step may take.
+        `workers`: how many; None: as many as the family asks for, or one per processor core; 0: environments step in this
+        process, which survives their exceptions, but not their crashes, and waits for them however long they take.
         Raises AdaptaxError where the family cannot be sent to a process, or the script lacks its `__main__` guard.
         """
         exit_if_unguarded()
+        workers = family.workers if workers is None else workers
+        timeout_seconds = family.timeout_seconds
         if timeout_seconds <= 0 or (workers is not None and workers < 0):
             raise AdaptaxError(
                 f"workers must be 0 or more and the timeout above 0 s, not {workers} and {timeout_seconds:g} s."
@@ -52,7 +54,7 @@ class WorkerPool:
         maker = _pickled(
             family.maker,
             "The family cannot be sent to worker processes",
-            "define its class at the top level of a module, without locks, open files or lambdas, or use workers=0",
+            "define its class at the top level of a module, without locks, open files or lambdas, or set `workers = 0` in it",
         )
         processes = []
         try:
@@ -175,7 +177,7 @@ class _Process:
                     f"{guard}."
                 )
             raise AdaptaxError(
-                f"A worker process could not start: {answer}. What it printed stands above; {guard}, or use workers=0."
+                f"A worker process could not start: {answer}. What it printed stands above; {guard}, or set `workers = 0` in your class."
             )
 
     def assign(self, tasks: dict[int, bytes]) -> None:
@@ -246,7 +248,7 @@ def _serve(connection: Connection, at: Any) -> None:
             connection.send(
                 AdaptaxError(
                     f"A worker process could not load the family ({told(error)}); define its class in a module that can "
-                    "be imported, not at a prompt or in a notebook, or use workers=0."
+                    "be imported, not at a prompt or in a notebook, or set `workers = 0` in your class."
                 )
             )
             return

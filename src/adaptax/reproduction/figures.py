@@ -52,7 +52,7 @@ def _maml_learns(name: str) -> Figure:
         return learning_result(name, config, PointNavigation(), 30, directory, report)
 
     return Figure(
-        f"{name} adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 6, run
+        f"{name} adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 7, run
     )
 
 
@@ -64,10 +64,10 @@ FIGURES: dict[str, Figure] = {
         "RL² on 5-armed bandits, 10 pulls", "6.7 (table 1); exact optimum 6.660", 4, bandit_10_5
     ),
     "rl2-bandit-100-5": Figure(
-        "RL² on 5-armed bandits, 100 pulls", "78.7 (table 1); Gittins 78.3, Thompson 74.7", 30, bandit_100_5
+        "RL² on 5-armed bandits, 100 pulls", "78.7 (table 1); Gittins 78.3, Thompson 74.7", 8, bandit_100_5
     ),
     "rl2-learns": Figure(
-        "RL² adapts on bandits: 5 seeds × 2,000 bandits", "a claim of this library", 6, rl2_learns
+        "RL² adapts on bandits: 5 seeds × 2,000 bandits", "a claim of this library", 7, rl2_learns
     ),
     **{f"{name}-learns": _maml_learns(name) for name in ("maml", "maml-trpo", "fomaml", "meta-sgd")},
 }

@@ -66,6 +66,10 @@ class HostFamily:
     """What makes a task's `collection.workers.HostEnv` in a worker: picklable, of a module that imports no JAX."""
     reports_success: bool = False
     """True where the environments tell success (`Outcome.success`)."""
+    workers: int | None = None
+    """Worker processes; None: one per processor core; 0: environments step in the calling process."""
+    timeout_seconds: float = 60.0
+    """The longest that one reset or step may take."""
 
     @property
     def spec(self) -> Spec:

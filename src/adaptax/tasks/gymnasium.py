@@ -9,6 +9,8 @@ The user writes a class with two methods; everything else is optional:
         splits = ("train", "test", "ood")              # what `sample` knows; default: train and test
         shared_tasks = False                           # True where train and test are the same tasks
         success_key = "is_success"                     # the entry of `info` that tells of success
+        workers = None                                 # worker processes; None: one per core; 0: none, in this process
+        timeout_seconds = 60.0                         # the longest that one reset or step may take
 
         def sample(self, rng, split): ...              # a task: any picklable value; rng is a numpy Generator
         def make(self, task): ...                      # its gymnasium.Env
@@ -51,6 +53,8 @@ class GymnasiumFamily(HostFamily):
         self._splits = _splits(self.tasks)
         success_key = getattr(self.tasks, "success_key", None)
         self.reports_success = success_key is not None
+        self.workers = getattr(self.tasks, "workers", None)
+        self.timeout_seconds = getattr(self.tasks, "timeout_seconds", HostFamily.timeout_seconds)
         _check_signatures(self.tasks)
         task = self.sample(np.random.default_rng(0), "train")
         env = _calling(self.tasks, "make", adapter.EnvMaker(self.tasks, None, success_key), task)

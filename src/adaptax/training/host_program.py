@@ -21,9 +21,9 @@ from adaptax.types import Metrics, TrainState
 class HostProgram:
     """Called as the jitted program of a JAX family is; holds the worker processes until `close`."""
 
-    def __init__(self, family: HostFamily, workers: int | None = None):
+    def __init__(self, family: HostFamily):
         self._family = family
-        self._pool = WorkerPool(family, workers)
+        self._pool = WorkerPool(family)
         self._learn = eqx.filter_jit(learn)
 
     def __call__(self, algorithm: Algorithm, state: TrainState, count: Array) -> Dispatch:
