@@ -98,7 +98,9 @@ def understood(words: list[str]) -> None:
     """Raises AdaptaxError where the command line would not take these words."""
     command, rest = words[0], words[1:]
     if command == "train":
-        family = "cartpole" if rest[1].startswith(("gymnasium:", "jax:")) else rest[1]  # a user's lies elsewhere
+        family = (
+            "cartpole" if rest[1].startswith(("gymnasium:", "jax:")) else rest[1]
+        )  # a user's lies elsewhere
         train_command([rest[0], family, *rest[2:]])
     elif command in COMMANDS:
         module, _, attribute = COMMANDS[command][0].partition(":")

@@ -73,6 +73,11 @@ def load_checkpoint(path: Path, like: T) -> tuple[T, dict[str, Any]]:
     return jax.tree_util.tree_map_with_path(restore, like), facts
 
 
+def digest(tree: Any) -> str:
+    """Of the array leaves of a tree: their names, types, shapes and bits."""
+    return _digest({name: _to_numpy(leaf) for name, leaf in _named_leaves(tree)}, "")
+
+
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a checkpoint by name, and its facts, checked against its digest."""
     if not path.is_file():

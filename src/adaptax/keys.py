@@ -47,3 +47,8 @@ def adapt(task_key: Key[Array, ""], k: Scalar) -> Key[Array, ""]:
 def update(run_key: Key[Array, ""], updates: Scalar, purpose: int) -> Key[Array, ""]:
     """The key for one purpose (TASKS, LIFETIMES, LEARN, BEHAVE) in one meta-update."""
     return _fold(_fold(run_key, updates), purpose)
+
+
+def evaluation(key: Key[Array, ""], purpose: int, run_seed: int = 0) -> Key[Array, ""]:
+    """The key for one purpose in an evaluation: TASKS, which all learners meet, or LIFETIMES of the learner of one seed."""
+    return _fold(_fold(key, purpose), run_seed)

@@ -13,12 +13,14 @@ from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError
-from adaptax.evaluation.evaluate import check_request, evaluate, per_episode
+from adaptax.evaluation.evaluate import EVALUATION_SEED, check_request, evaluate, per_episode
+from adaptax.evaluation.evaluate import test_tasks as tasks_met
 from adaptax.evaluation.result import Evaluation
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical
 from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.base import TaskFamily
+from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.types import Discrete, Layout, Out, Outcome, Spec, Step, TrainState
 
@@ -228,3 +230,31 @@ def test_a_learner_of_long_lifetimes_is_given_long_ones():
     spec = BernoulliBandit(pulls=4).spec
     layouts = [RL2(episodes=e).build(spec).test_layout(n) for e, n in ((0, None), (7, None), (7, 2))]
     assert [layout.episodes for layout in layouts] == [4, 7, 2]
+
+
+class Keys(LeftOrRight):
+    """A task is the key that drew it."""
+
+    def sample(self, key, split):
+        return key
+
+
+def check_keys() -> None:
+    """Those that draw the tasks of a split and those that play them, for the learner's every seed."""
+    seen = []
+
+    def recording(*args):
+        seen.append(lifetime_keys(*args))
+        return seen[-1]
+
+    family = LeftOrRight()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adaptax.evaluation.evaluate.lifetime_keys", recording)
+        evaluate([stub_run(family, whole_episodes(family), seed=seed) for seed in range(4)], "test", 5)
+    seen += [tasks_met(Keys(), split, 5, EVALUATION_SEED) for split in ("train", "test", "ood")]
+    keys = {tuple(row) for part in seen for row in np.asarray(jax.random.key_data(part)).tolist()}
+    assert len(seen) == 4 + 3 and len(keys) == 7 * 5
+
+
+def test_no_key_of_an_evaluation_is_used_twice():
+    check_keys()

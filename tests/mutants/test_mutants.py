@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+from collection import test_host
 from estimators import test_returns
+from evaluation import test_evaluate
 from families import Push
 from laws import (
     test_borders,
@@ -24,6 +26,8 @@ from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
 
 COLLECT = "adaptax.collection.collect"
+HOST = "adaptax.collection.host"
+STREAMS = "adaptax.collection.streams:Streams"
 REPLAY = "adaptax.collection.replay"
 RETURNS = "adaptax.estimators.returns"
 PROGRAM = "adaptax.training.program"
@@ -65,6 +69,10 @@ def invalid_rows(name: str) -> Callable[[], None]:
 
 def maml(variant: str) -> Callable[[], None]:
     return lambda: test_meta_gradient.check_maml(test_meta_gradient.VARIANTS[variant])
+
+
+def both_sides(case: str) -> Callable[[], None]:
+    return lambda: test_host.test_host_and_jax_collect_the_same_lifetime(case)
 
 
 def resume() -> None:
@@ -121,6 +129,28 @@ MUTANTS = {
         "(behaviour.theta, trees.index(behaviour.tasks, slice(None, None, -1)),",
         lambda: test_no_leak.check(LEARNERS["probe"]),
     ),
+    # the host collector
+    "the host zeroes the previous reward at an episode's border": Mutant(
+        f"{STREAMS}.advance",
+        'row["action"], row["reward"]',
+        'row["action"], np.where(row["terminated"] | row["truncated"], 0.0, row["reward"])',
+        both_sides("episodes"),
+    ),
+    "the host leaves an environment that is to be carried over": Mutant(
+        f"{STREAMS}.begin_round", "if not layout.carry:", "if True:", both_sides("carry, theta per task")
+    ),
+    "the host counts a row too many as valid": Mutant(
+        f"{HOST}:_fill", "np.arange(steps) < streams.t", "np.arange(steps) <= streams.t", both_sides("episodes")
+    ),
+    "the host ends no episode that is out of time": Mutant(
+        f"{HOST}:_Collection.outcome", "elapsed >= self", "elapsed > self", both_sides("episodes")
+    ),
+    "the host adapts with another key": Mutant(
+        f"{HOST}:_adapt", "keys.adapt(key, k)", "keys.adapt(key, k + 1)", both_sides("episodes")
+    ),
+    "the host samples with the key of the act": Mutant(
+        f"{HOST}:_decide", "keys.row(stream_key, t, keys.SAMPLE)", "keys.row(stream_key, t, keys.ACT)", both_sides("episodes")
+    ),
     # keys
     "rows share their keys": Mutant(
         "adaptax.keys:row", "_fold(stream_key, t)", "stream_key", test_no_leak.check_keys
@@ -139,6 +169,12 @@ MUTANTS = {
         '("train", "test", "ood").index(split)',
         "0",
         lambda: test_splits.check(Push()),
+    ),
+    "an evaluation's tasks share their keys with a learner's lifetimes": Mutant(
+        "adaptax.keys:evaluation",
+        "_fold(_fold(key, purpose), run_seed)",
+        "_fold(key, purpose if purpose == TASKS else run_seed)",
+        test_evaluate.check_keys,
     ),
     # replay
     "replay does not adapt": Mutant(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pickle
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import gymnasium
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -26,7 +28,9 @@ from families import INFINITE
 import adaptax as ax
 from adaptax.checkpoint import load_checkpoint, read_arrays, save_arrays, save_checkpoint
 from adaptax.errors import AdaptaxError
+from adaptax.reproduction import bandits
 from adaptax.tasks.bandits import BernoulliBandit
+from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.training import train as training
 from adaptax.training.progress import silent
 from adaptax.training.run import _spec_from_json, _spec_to_json, load_run, read_metrics
@@ -121,6 +125,32 @@ def test_train_or_resume_takes_only_its_own_run(tmp_path):
             other()
 
 
+def test_a_figure_that_is_made_again_goes_on_with_its_runs(tmp_path):
+    first = bandits.train_cell(TINY, 3, 4, 2, tmp_path, silent)
+    stamp = checkpoints(tmp_path)[-1].stat().st_mtime_ns
+    again, longer = (bandits.train_cell(TINY, 3, 4, updates, tmp_path, silent) for updates in (2, 3))
+    assert (first.updates, again.updates, longer.updates) == (2, 2, 3)
+    assert checkpoints(tmp_path)[0].stat().st_mtime_ns == stamp
+
+
+def test_the_checkpoints_of_another_run_are_not_taken_over(tmp_path):
+    ax.train(TINY, FAMILY, 2, directory=tmp_path, report=silent)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(AdaptaxError, match=r"config\.json is gone"):
+        ax.train(TINY, FAMILY, 1, seed=9, directory=tmp_path, report=silent)
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_so(tmp_path, capsys):
+    ax.train(TINY, FAMILY, 1, directory=tmp_path, report=silent)
+    ax.resume(tmp_path, 2, report=silent)
+    assert capsys.readouterr().err == ""
+    record = json.loads((tmp_path / "config.json").read_text())
+    record["versions"]["jax"] = "0.0.1"
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    ax.resume(tmp_path, 3, report=silent)
+    assert re.search(r"jax 0\.0\.1 -> .* not bit for bit", capsys.readouterr().err)
+
+
 # --- a full disk ---------------------------------------------------------------------------------------------
 
 
@@ -184,6 +214,80 @@ class NoReward(BernoulliBandit):
         state, outcome = super().step(key, state, action, task)
         spoilt = jnp.where(jax.random.bernoulli(key, 0.02), jnp.nan, outcome.reward)
         return state, dataclasses.replace(outcome, reward=spoilt)
+
+
+class Fades:
+    """An environment whose reward turns into NaN in its 200th step."""
+
+    episode_steps, episodes, workers = 2, 2, 0
+    steps = 0
+
+    def sample(self, rng, split):
+        return rng.integers(1000)
+
+    def make(self, task):
+        return Fading()
+
+
+class Fading(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        Fades.steps += 1
+        return np.zeros(1, np.float32), float("nan") if Fades.steps == 200 else 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0], ids=["one update a dispatch", "many"])
+def test_an_environment_that_fails_takes_no_update_with_it(tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(training, "DISPATCH_SECONDS", seconds)
+    Fades.steps = 0
+    family = GymnasiumFamily(Fades())
+    with pytest.raises(AdaptaxError, match="The reward of the task .* is nan"):
+        ax.train(TINY, family, 60, directory=tmp_path, report=silent)
+    run, _ = load_run(tmp_path, family)
+    assert run.updates == len(read_metrics(tmp_path)) == 199 // (4 * 2 * 2)
+
+
+def test_too_little_memory_is_told(monkeypatch):
+    def make_program(family):
+        def program(*_):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+        return program
+
+    monkeypatch.setattr(training, "make_program", make_program)
+    with pytest.raises(AdaptaxError, match="Memory does not suffice.* fewer tasks"):
+        ax.train(TINY, FAMILY, 1, report=silent)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (ax.MAML(outer="sgd"), "outer must be 'ppo' or 'trpo', not 'sgd'"),  # pyright: ignore
+        (ax.MAML(tasks=2.5), "tasks must be a whole number, not 2.5"),  # pyright: ignore
+        (ax.MAML(hidden=64), "hidden must be a tuple of whole numbers"),  # pyright: ignore
+        (ax.MAML(hidden=(8, 0)), "hidden must be 1 or more, not 0"),
+        (ax.MAML(first_order=1), "first_order must be True or False"),  # pyright: ignore
+        (ax.RL2(lr="high"), "lr must be a number, not 'high'"),  # pyright: ignore
+        (ax.RL2(lr=float("inf")), "lr must be 0 or more, and finite"),
+        (ax.RL2(lr=float("nan")), "lr must be 0 or more, not nan"),
+        (ax.RL2(gamma=1.01), "gamma must be at most 1"),
+        (ax.RL2(tasks=2, minibatches=4), "cannot be divided"),
+    ],
+)
+def test_hyperparameters_that_make_no_sense_get_a_sentence(config, says):
+    with pytest.raises(AdaptaxError, match=says):
+        ax.train(config, FAMILY, 1, report=silent)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_is_no_key_is_refused(seed):
+    with pytest.raises(AdaptaxError, match=f"seed must be from 0 to {2**31 - 1}, not {seed}"):
+        ax.train(TINY, FAMILY, 1, seed=seed, report=silent)
 
 
 # --- checkpoints are data ---------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Protocol, runtime_checkable
+import math
+import numbers
+import typing
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Key
@@ -51,15 +54,42 @@ class Config(Protocol):
 
 
 def check_hyperparameters(config: Config) -> None:
-    """AdaptaxError for a count below 1 (below 0 where 0 is the default) and for any other number that is negative or NaN."""
+    """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default); for
+    any other number that is negative, NaN or infinite; for a discount above 1; for parts that do not divide the tasks."""
+    types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        for x in value if isinstance(value, tuple) else (value,):
-            least = 1 if isinstance(x, int) and field.default != 0 else 0
-            if not isinstance(x, bool | str) and not x >= least:
-                raise AdaptaxError(f"{field.name} must be {least} or more, not {x}.")
+        value, wanted = getattr(config, field.name), types[field.name]
+        if typing.get_origin(wanted) is Literal:
+            if value not in typing.get_args(wanted):
+                choices = " or ".join(repr(choice) for choice in typing.get_args(wanted))
+                raise AdaptaxError(f"{field.name} must be {choices}, not {value!r}.")
+            continue
+        several = typing.get_origin(wanted) is tuple
+        if several and not isinstance(value, tuple):
+            raise AdaptaxError(
+                f"{field.name} must be a tuple of whole numbers, like (64, 64), not {value!r}."
+            )
+        for x in value if several else (value,):
+            _check_number(field, typing.get_args(wanted)[0] if several else wanted, x)
     tasks, minibatches = getattr(config, "tasks", 1), getattr(config, "minibatches", 1)
     if tasks < minibatches:
         raise AdaptaxError(
             f"{tasks} tasks cannot be divided into {minibatches} minibatches; give more tasks."
         )
+
+
+def _check_number(field: dataclasses.Field[Any], wanted: type, x: Any) -> None:
+    if wanted is bool:
+        if not isinstance(x, bool):
+            raise AdaptaxError(f"{field.name} must be True or False, not {x!r}.")
+        return
+    kind, name = (numbers.Integral, "a whole number") if wanted is int else (numbers.Real, "a number")
+    if isinstance(x, bool) or not isinstance(x, kind):
+        raise AdaptaxError(f"{field.name} must be {name}, not {x!r}.")
+    least, number = (1 if wanted is int and field.default != 0 else 0), float(x)
+    if not number >= least or number == math.inf:
+        raise AdaptaxError(
+            f"{field.name} must be {least} or more{', and finite' * (number == math.inf)}, not {x}."
+        )
+    if field.name in ("gamma", "gae_lambda") and number > 1:
+        raise AdaptaxError(f"{field.name} must be at most 1, not {x}.")

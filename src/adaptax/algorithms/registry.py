@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from adaptax.algorithms.base import Config
+from adaptax.algorithms.base import Config, check_hyperparameters
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
@@ -114,4 +114,6 @@ def config_from(name: str, hyperparameters: dict[str, Any]) -> Config:
             "hand, or is of another version; restore it, or train again."
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()}
-    return cls(**values)
+    config = cls(**values)
+    check_hyperparameters(config)
+    return config

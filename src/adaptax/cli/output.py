@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -30,8 +31,16 @@ def show(*tables: Table) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Prints one JSON value to standard output."""
-    print(json.dumps(value, indent=2))
+    """Prints one JSON value to standard output; numbers that are not finite become null, as JSON knows none."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def waiting(text: str) -> Status:

@@ -48,7 +48,9 @@ class Reproduce:
             with progress() as report:
                 outcome = FIGURES[self.name].run(directory, stopping(report))
         except KeyboardInterrupt:
-            print(f"Interrupted; what was trained until now is kept in {directory}.")
+            print(
+                f"Interrupted; what was trained until now is kept in {directory}. The same command goes on from there."
+            )
             return 1
         for table in outcome.tables:
             show(Table(table.title, table.header, table.rows, table.note))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys, trees
-from adaptax.checkpoint import load_checkpoint, save_checkpoint
+from adaptax.checkpoint import digest, load_checkpoint, save_checkpoint
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.networks.encoding import zero_action
@@ -47,11 +47,15 @@ class Agent:
         """How often the learner has adapted between episodes (a learner that remembers does so within them)."""
         return int(self._state.k)
 
-    def act(self, observation: Any, modal: bool = False) -> Any:
+    def act(self, observation: Any, modal: bool = False, action_mask: Any = None) -> Any:
         """The next action, in the environment's units: an int, an int vector, or a float32 vector within bounds.
 
-        `modal` takes the most likely action instead of a sample.
+        `modal` takes the most likely action instead of a sample. `action_mask`: bool[n], the actions that are allowed now,
+        which a family that forbids some at times (`Spec.masked`) needs.
         """
+        if self.spec.masked != (action_mask is not None):
+            need = "needs the action_mask" if self.spec.masked else "knows no action_mask"
+            raise AdaptaxError(f"A learner trained on '{self.spec.name}' {need} of agent.act(observation).")
         s = self._state
         stream_key = keys.stream(self._key, int(s.k), int(s.n))
         step = Step(
@@ -60,6 +64,7 @@ class Agent:
             prev_reward=jnp.asarray(s.prev_reward[s.n]),
             first=jnp.asarray(s.first),
             episode=jnp.asarray(s.episode[s.n]),
+            action_mask=None if action_mask is None else jnp.asarray(action_mask, bool),
         )
         row = _act(
             self._learner,
@@ -124,19 +129,25 @@ class Agent:
 
     def save(self, path: Path | str) -> None:
         """Keeps what the agent has learned about its task (not the learner itself)."""
-        save_checkpoint(Path(path), self._arrays(), {"agent_of": self.spec.name})
+        save_checkpoint(Path(path), self._arrays(), {"agent_of": self._identity()})
 
     def load(self, path: Path | str) -> Agent:
         """Goes on from where `save` was called; the learner must be the same. Returns itself."""
         tree, facts = load_checkpoint(Path(path), self._arrays())
-        if facts.get("agent_of") != self.spec.name:
-            raise AdaptaxError(f"{path} is not an agent of the family '{self.spec.name}'; begin a new one.")
+        if facts.get("agent_of") != self._identity():
+            raise AdaptaxError(
+                f"{path} was saved by an agent of another learner, or of this one before it was trained further; begin a new one."
+            )
         key, state = tree
         self._key, self._seen = key, None
         for name, value in state.items():
             is_numpy = isinstance(getattr(self._state, name), np.ndarray | np.generic)
             setattr(self._state, name, np.array(value)[()] if is_numpy else value)
         return self
+
+    def _identity(self) -> str:
+        """Tells learners apart: what an agent has learned means nothing beside another theta."""
+        return f"{self.spec.name} {digest(self._theta)}"
 
     def _arrays(self) -> tuple[Any, dict[str, Any]]:
         return self._key, {f.name: getattr(self._state, f.name) for f in dataclasses.fields(self._state)}
@@ -187,7 +198,8 @@ def _begin(learner: Learner, layout: Layout, spec: Spec, theta: Theta, key: jax.
     action = zero_action(spec.action)
     scalar, flag = jnp.zeros(()), jnp.array(False)
     obs = jnp.zeros(spec.observation)
-    seen = Step(obs, action, scalar, flag, jnp.zeros((), jnp.int32))
+    mask = jnp.ones(spec.action.n, bool) if spec.masked and isinstance(spec.action, Discrete) else None
+    seen = Step(obs, action, scalar, flag, jnp.zeros((), jnp.int32), mask)
     out, _ = jax.eval_shape(lambda m: learner.act(theta, fast, trees.index(m, 0), seen, key), memory)
     out = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), out)
     row = dataclasses.replace(

@@ -177,7 +177,8 @@ class _Process:
                     f"{guard}."
                 )
             raise AdaptaxError(
-                f"A worker process could not start: {answer}. What it printed stands above; {guard}, or set `workers = 0` in your class."
+                f"A worker process could not start: {answer}. What it printed stands above; {guard}, or set "
+                "`workers = 0` in your class."
             )
 
     def assign(self, tasks: dict[int, bytes]) -> None:

@@ -23,7 +23,7 @@ from adaptax.learner import Learner
 from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, Split, TaskFamily
 from adaptax.training.program import draw_tasks, lifetime_keys
 from adaptax.training.run import Run
-from adaptax.types import Behaviour, Layout, Spec, Step, Theta
+from adaptax.types import Behaviour, Layout, Spec, Step, Task, Theta
 
 EVALUATION_SEED = 20_000
 """Tasks are drawn with this key unless another is given: all methods meet the same ones."""
@@ -61,12 +61,12 @@ def evaluate(
     key = jax.random.key(seed)
     started = time.perf_counter()
     host = isinstance(family, HostFamily)
-    drawn = draw_host_tasks(family, split, tasks, seed) if host else draw_tasks(family, key, split, tasks)
+    drawn = draw_host_tasks(family, split, tasks, seed) if host else test_tasks(family, split, tasks, seed)
     per_seed = []
     for i, run in enumerate(runs):
         learner, theta = run.algorithm.learner, run.state.theta
         # Each seed of the learner has its own dice; the tasks are the same.
-        task_keys = lifetime_keys(jax.random.fold_in(key, run.seed + 1), tasks)
+        task_keys = lifetime_keys(keys.evaluation(key, keys.LIFETIMES, run.seed), tasks)
         play = play_host if host else play_jax
         per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
         report(i + 1, len(runs))
@@ -175,6 +175,11 @@ def play_host(
 @eqx.filter_jit
 def _per_episode_of_tasks(rounds, layout):
     return jax.vmap(lambda r: per_episode(r, layout))(rounds)
+
+
+def test_tasks(family: TaskFamily, split: Split, number: int, seed: int) -> Task:
+    """The tasks of a JAX family that every evaluation with this seed meets."""
+    return draw_tasks(family, keys.evaluation(jax.random.key(seed), keys.TASKS), split, number)
 
 
 def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) -> list[Any]:

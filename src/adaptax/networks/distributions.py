@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax.types import Box, Discrete, MultiDiscrete, Space
 
+LEAST_LOG_STD = -3.0
 MASKED_LOGIT = -1e9
 """Stands in for log 0: finite, so that 0 · log 0 stays 0 in an entropy and its gradient."""
 
@@ -118,11 +119,12 @@ def from_outputs(
 ) -> Distribution:
     """The action distribution that a network's last layer describes.
 
-    `log_std` is read by `Box` spaces only, whose standard deviation does not depend on the observation.
+    `log_std` is read by `Box` spaces only, whose standard deviation does not depend on the observation; it counts as
+    `LEAST_LOG_STD` where it is less: a policy that has stopped trying others learns nothing more.
     """
     match space:
         case Box():
-            return Gaussian(outputs, log_std)
+            return Gaussian(outputs, jnp.maximum(log_std, LEAST_LOG_STD))
         case Discrete() | MultiDiscrete():
             logits = outputs if action_mask is None else jnp.where(action_mask, outputs, MASKED_LOGIT)
             return (

@@ -12,7 +12,7 @@ from adaptax.types import Space
 
 
 class Policy(eqx.Module):
-    """π(·|x); the standard deviation over a `Box` is a parameter of its own, bounded below by exp(−3)."""
+    """π(·|x); the standard deviation over a `Box` is a parameter of its own."""
 
     mlp: MLP
     log_std: Float[Array, " n"]
@@ -24,4 +24,4 @@ class Policy(eqx.Module):
         self.space = space
 
     def __call__(self, x: Float[Array, " n"], action_mask: Bool[Array, " n"] | None = None) -> Distribution:
-        return from_outputs(self.space, self.mlp(x), jnp.maximum(self.log_std, -3.0), action_mask)
+        return from_outputs(self.space, self.mlp(x), self.log_std, action_mask)

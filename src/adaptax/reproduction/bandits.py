@@ -9,14 +9,13 @@ import numpy as np
 
 from adaptax import keys, statistics
 from adaptax.algorithms.rl2 import RL2
-from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate
+from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, test_tasks
 from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.bandit_planning import bayes_optimal_value
 from adaptax.tasks.bandit_policies import play, reference_policies
 from adaptax.tasks.bandits import BernoulliBandit
-from adaptax.training.program import draw_tasks
 from adaptax.training.run import Run
-from adaptax.training.train import Report, train
+from adaptax.training.train import Report, train_or_resume
 
 BANDITS = 20_000
 """Unseen bandits that every policy meets."""
@@ -43,7 +42,7 @@ def train_cell(
     config: RL2, arms: int, pulls: int, updates: int, directory: Path, report: Report, seed: int = 0
 ) -> Run:
     """Meta-trains RL² for one cell of the table."""
-    return train(config, BernoulliBandit(arms, pulls), updates, seed, directory, report)
+    return train_or_resume(config, BernoulliBandit(arms, pulls), updates, seed, directory, report)
 
 
 def bandit_table(run: Run, target: float) -> Outcome:
@@ -57,7 +56,7 @@ def bandit_table(run: Run, target: float) -> Outcome:
     scores = {"rl2": result.scores()[0]}
 
     key = jax.random.key(EVALUATION_SEED)
-    means = np.asarray(draw_tasks(family, key, "test", BANDITS))
+    means = np.asarray(test_tasks(family, "test", BANDITS, EVALUATION_SEED))
     tuning_key, playing_key = jax.random.split(keys.begin(key))
     for name, policy in reference_policies(arms, pulls, tuning_key).items():
         scores[name] = play(policy, means, pulls, playing_key).sum(1)

@@ -14,7 +14,7 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import AnyFamily
-from adaptax.training.train import Report, train
+from adaptax.training.train import Report, train_or_resume
 
 SEEDS = 5
 
@@ -31,14 +31,16 @@ def learning_result(
 ) -> Outcome:
     """Trains five seeds of a method and of the multi-task learner (as many environment steps), and compares them."""
     runs = [
-        train(config, family, updates, seed, directory / label / f"seed-{seed}", report)
+        train_or_resume(config, family, updates, seed, directory / label / f"seed-{seed}", report)
         for seed in range(SEEDS)
     ]
     multi_task = MultiTask()
     per_update = multi_task.tasks * multi_task.streams * family.spec.episode_steps
     baseline_updates = max(1, round(runs[0].env_steps / per_update))
     baselines = [
-        train(multi_task, family, baseline_updates, seed, directory / "multi-task" / f"seed-{seed}", report)
+        train_or_resume(
+            multi_task, family, baseline_updates, seed, directory / "multi-task" / f"seed-{seed}", report
+        )
         for seed in range(SEEDS)
     ]
     result = evaluate(runs, "test", tasks, episodes, label=label)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from adaptax.algorithms.base import Algorithm
 from adaptax.collection.host import collect_host
 from adaptax.collection.workers import WorkerPool
+from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import HostFamily
 from adaptax.training.program import MOST_UPDATES, Dispatch, behaviour_and_keys, learn
 from adaptax.types import Metrics, TrainState
@@ -25,18 +26,27 @@ class HostProgram:
         self._family = family
         self._pool = WorkerPool(family)
         self._learn = eqx.filter_jit(learn)
+        self._failed: AdaptaxError | None = None
 
     def __call__(self, algorithm: Algorithm, state: TrainState, count: Array) -> Dispatch:
         """`count` meta-updates, or fewer where one went wrong."""
+        if self._failed is not None:
+            raise self._failed
         rows: list[Metrics] = []
         done, finite = 0, jnp.array(True)
         while done < count and finite:
             behaviour, task_keys, key = behaviour_and_keys(
                 algorithm, state, lambda k: draw_from_key(self._family, k, algorithm.tasks)
             )
-            lifetime, _, _ = collect_host(
-                algorithm.learner, self._family, behaviour, algorithm.layout, task_keys, self._pool
-            )
+            try:
+                lifetime, _, _ = collect_host(
+                    algorithm.learner, self._family, behaviour, algorithm.layout, task_keys, self._pool
+                )
+            except AdaptaxError as error:
+                if not done:
+                    raise
+                self._failed = error  # told by the next call: the updates before it are not to be lost
+                break
             after, metrics, finite = self._learn(algorithm, state, lifetime, key)
             rows.append(metrics)
             if finite:

@@ -28,6 +28,8 @@ class Progress:
     """Mean return of a stream in the last round of the last meta-update."""
     metrics: dict[str, int | float]
     """The last row of metrics.jsonl."""
+    compile_seconds: float = 0.0
+    """What compilation took in this sitting, before its first update."""
 
 
 def describe(progress: Progress) -> str:
@@ -43,6 +45,8 @@ def describe(progress: Progress) -> str:
         parts.append(
             f"return {p.returns:.2f}" + ("" if before is None else f" (before adaptation {before:.2f})")
         )
+    if p.phase == "done" and p.compile_seconds:
+        parts.append(f"{p.seconds:.0f} s and {p.compile_seconds:.1f} s of compilation")
     if p.phase == "training" and math.isfinite(p.seconds_left):
         parts.append(f"{p.seconds_left:.0f} s left")
     return f"{p.run}: {p.phase} " + " · ".join(parts)

@@ -22,6 +22,7 @@ import jax
 from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Algorithm, Config
 from adaptax.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from adaptax.chunks import CACHE_FLOATS
 from adaptax.collection.agent import Agent
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
@@ -95,11 +96,7 @@ class Run:
             "family": self.family_record,
             "spec": _spec_to_json(self.spec),
             "seed": self.seed,
-            "versions": {
-                name: importlib.metadata.version(name) for name in ("adaptax", "jax", "jaxlib", "numpy")
-            },
-            "python": platform.python_version(),
-            "device": f"{jax.default_backend()} ({platform.machine()})",
+            **_circumstances(),
         }
         write_atomically(self.directory / "config.json", json.dumps(record, indent=2).encode())
 
@@ -111,6 +108,29 @@ class Run:
         save_checkpoint(folder / f"{self.updates:09d}.safetensors", self.state, facts)
         for old in sorted(folder.glob("*.safetensors"))[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
+
+
+def _circumstances() -> dict[str, Any]:
+    """What the bits of a result depend on, beside the configuration and the seed."""
+    names = ("adaptax", "jax", "jaxlib", "equinox", "optax", "numpy")
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in names},
+        "python": platform.python_version(),
+        "device": f"{jax.devices()[0].device_kind} × {jax.device_count()} ({platform.machine()})",
+        "chunks": "whole" if jax.default_backend() != "cpu" else f"{CACHE_FLOATS} floats",
+    }
+
+
+def changed_circumstances(directory: Path) -> list[str]:
+    """What is not as it was when the run began, so that its continuation may differ in the last bits: "jax 0.10.1 -> 0.10.2"."""
+
+    def flat(record: dict[str, Any]) -> dict[str, str]:
+        return {**record.get("versions", {}), **{key: record.get(key, "?") for key in ("device", "chunks")}}
+
+    then, now = flat(read_record(directory)), flat(_circumstances())
+    return [
+        f"{name} {then.get(name, '?')} -> {value}" for name, value in now.items() if then.get(name) != value
+    ]
 
 
 def load_run(directory: Path | str, family: AnyFamily | None = None) -> tuple[Run, int]:
@@ -155,7 +175,8 @@ def read_record(directory: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise AdaptaxError(f"{path} cannot be read ({error}); restore it or train again.") from None
     wanted = {"algorithm", "hyperparameters", "family", "spec", "seed"}
-    if not isinstance(record, dict) or record.get("format") != FORMAT or wanted - set(record):
+    whole = isinstance(record, dict) and record.get("format") == FORMAT and wanted <= set(record)
+    if not whole or not isinstance(record["seed"], int) or not isinstance(record["algorithm"], str):
         raise AdaptaxError(f"{path} is not the configuration of a run of this version; nothing was loaded.")
     return record
 

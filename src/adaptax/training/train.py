@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +27,13 @@ from adaptax.training.host_program import HostProgram
 from adaptax.training.interrupts import Interrupts
 from adaptax.training.program import MOST_UPDATES, Dispatch, make_program
 from adaptax.training.progress import PlainProgress, Progress
-from adaptax.training.run import Run, load_run, read_metrics
+from adaptax.training.run import Run, changed_circumstances, load_run, read_metrics
 
 DISPATCH_SECONDS = 0.7
 """About how long one dispatch should take: the longest wait between Ctrl-C and a clean stop."""
 CHECKPOINT_SECONDS = 30.0
+MOST_SEEDS = 2**31
+"""Seeds are folded into keys as 32-bit numbers."""
 
 
 Report = Callable[[Progress], None]
@@ -54,9 +58,15 @@ def train(
     exit_if_unguarded()
     if updates < 0:
         raise AdaptaxError(f"updates must be 0 or more, not {updates}.")
+    if not 0 <= seed < MOST_SEEDS:
+        raise AdaptaxError(f"seed must be from 0 to {MOST_SEEDS - 1}, not {seed}.")
     directory = None if directory is None else Path(directory)
     if directory is not None and (directory / "config.json").exists():
         raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
+    if directory is not None and any(directory.glob("checkpoints/*[1-9]*.safetensors")):
+        raise AdaptaxError(
+            f"{directory} holds the checkpoints of a run whose config.json is gone: restore it, or name another folder."
+        )
     check_hyperparameters(config)
     enable_compilation_cache()
     algorithm = config.build(family.spec)
@@ -108,6 +118,11 @@ def resume(
     exit_if_unguarded()
     enable_compilation_cache()
     run, target = load_run(directory, family)
+    changed = changed_circumstances(Path(directory))
+    if changed:
+        print(
+            f"Since this run began: {', '.join(changed)}. It goes on, but not bit for bit.", file=sys.stderr
+        )
     return _continue(run, target if updates is None else updates, report or PlainProgress())
 
 
@@ -121,33 +136,47 @@ def _continue(run: Run, target: int, report: Report) -> Run:
     program = _program(run)
     try:
         with Interrupts() as interrupts:
-            algorithm = run.algorithm
-            started = time.perf_counter()
-            jax.block_until_ready(program(algorithm, run.state, jnp.zeros((), jnp.int32)).done)
-            log.compile_seconds = time.perf_counter() - started
-            per_dispatch = 1
-            while run.updates < target and not interrupts.asked:
-                count = min(per_dispatch, target - run.updates)
-                started = time.perf_counter()
-                dispatch = program(algorithm, run.state, jnp.array(count, jnp.int32))
-                done = int(dispatch.done)
-                seconds = time.perf_counter() - started
-                run.state = dispatch.state
-                log.add(dispatch, done, seconds)
-                if not bool(dispatch.finite):
-                    log.checkpoint()
-                    raise AdaptaxError(_divergence(run, dispatch, done))
-                per_update = seconds / max(done, 1)
-                per_dispatch = int(np.clip(DISPATCH_SECONDS / max(per_update, 1e-6), 1, MOST_UPDATES))
-                log.report("training")
-                if time.perf_counter() - log.saved_at > CHECKPOINT_SECONDS:
-                    log.checkpoint()
+            _dispatches(run, target, program, log, interrupts)
             log.checkpoint()
-            log.report("interrupted" if run.updates < target else "done")
+    except BaseException as error:
+        with contextlib.suppress(AdaptaxError):  # a disk that is full has been told of already
+            log.checkpoint()
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+            raise AdaptaxError(
+                "Memory does not suffice for one meta-update; take fewer tasks or streams, or shorter episodes."
+            ) from None
+        raise
     finally:
         if isinstance(program, HostProgram):
             program.close()
+    log.report("interrupted" if run.updates < target else "done")
     return run
+
+
+def _dispatches(
+    run: Run, target: int, program: Callable[..., Dispatch], log: _Log, interrupts: Interrupts
+) -> None:
+    """Dispatch after dispatch, until the target is reached or a signal asks to stop."""
+    algorithm = run.algorithm
+    started = time.perf_counter()
+    jax.block_until_ready(program(algorithm, run.state, jnp.zeros((), jnp.int32)).done)
+    log.compile_seconds = time.perf_counter() - started
+    per_dispatch = 1
+    while run.updates < target and not interrupts.asked:
+        count = min(per_dispatch, target - run.updates)
+        started = time.perf_counter()
+        dispatch = program(algorithm, run.state, jnp.array(count, jnp.int32))
+        done = int(dispatch.done)
+        seconds = time.perf_counter() - started
+        run.state = dispatch.state
+        log.add(dispatch, done, seconds)
+        if not bool(dispatch.finite):
+            raise AdaptaxError(_divergence(run, dispatch, done))
+        per_update = seconds / max(done, 1)
+        per_dispatch = int(np.clip(DISPATCH_SECONDS / max(per_update, 1e-6), 1, MOST_UPDATES))
+        log.report("training")
+        if time.perf_counter() - log.saved_at > CHECKPOINT_SECONDS:
+            log.checkpoint()
 
 
 def _program(run: Run) -> Callable[..., Dispatch]:
@@ -244,5 +273,6 @@ class _Log:
                 left,
                 returns,
                 self.last,
+                self.compile_seconds,
             )
         )
