@@ -183,6 +183,13 @@ def test_evaluate_prints_what_it_keeps(trained, capsys):
     assert Evaluation.load(trained / "rl2/evaluation/ood.safetensors").returns.shape == (2, 6, 1, 1, 4)
 
 
+def test_json_knows_no_nan(trained, capsys):
+    """One task has no interval."""
+    assert run("evaluate", trained / "rl2/seed-0", "--tasks", 1, "--json") == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert record["tasks"] == 1 and record["points"][0]["interval"] == [None, None]
+
+
 def test_evaluate_with_baselines_trains_them_once(trained, capsys):
     words = ("evaluate", trained / "maml", "--tasks", 4, "--episodes", 4, "--baselines", "--json")
     assert run(*words) == 0

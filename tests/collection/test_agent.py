@@ -17,6 +17,7 @@ from adaptax.collection.agent import Agent
 from adaptax.collection.collect import collect_task
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.point_navigation import PointNavigation
+from adaptax.types import Discrete, Spec
 
 FAMILY = PointNavigation(horizon=5)
 ALGORITHMS = {"rl2": RL2(hidden=8), "maml": MAML(streams=3, hidden=(8,))}
@@ -84,6 +85,28 @@ def test_a_saved_agent_goes_on_as_if_it_had_not_been_away(name, tmp_path):
     other = Agent(algorithm.learner, layout, FAMILY.spec, theta, 9).load(tmp_path / "agent.safetensors")
     assert other.episodes == 4
     episodes([agent, other], 5)
+
+
+def test_what_an_agent_has_learned_goes_to_no_other_learner(tmp_path):
+    algorithm, theta = made("maml")
+    layout = algorithm.test_layout(6)
+    Agent(algorithm.learner, layout, FAMILY.spec, theta).save(tmp_path / "agent")
+    other = Agent(algorithm.learner, layout, FAMILY.spec, algorithm.learner.init(jax.random.key(2)))
+    with pytest.raises(AdaptaxError, match="of another learner"):
+        other.load(tmp_path / "agent")
+
+
+def test_a_masked_action_is_never_taken():
+    spec = Spec("masked", (2,), Discrete(4), 5, 2, masked=True)
+    algorithm = RL2(hidden=8).build(spec)
+    agent = Agent(algorithm.learner, algorithm.layout, spec, algorithm.learner.init(jax.random.key(0)))
+    taken = set()
+    for _ in range(30):
+        taken.add(agent.act(np.zeros(2), action_mask=[True, False, True, False]))
+        agent.observe(0.0, False, False, np.zeros(2))
+    assert taken == {0, 2}
+    with pytest.raises(AdaptaxError, match="needs the action_mask"):
+        agent.act(np.zeros(2))
 
 
 def test_misuse_gets_a_sentence(tmp_path):

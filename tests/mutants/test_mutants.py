@@ -173,7 +173,7 @@ MUTANTS = {
     "an evaluation's tasks share their keys with a learner's lifetimes": Mutant(
         "adaptax.keys:evaluation",
         "_fold(_fold(key, purpose), run_seed)",
-        "_fold(key, purpose if purpose == TASKS else run_seed)",
+        "_fold(key, run_seed + 1) if purpose == LIFETIMES else key",
         test_evaluate.check_keys,
     ),
     # replay

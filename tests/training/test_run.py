@@ -127,10 +127,9 @@ def test_train_or_resume_takes_only_its_own_run(tmp_path):
 
 def test_a_figure_that_is_made_again_goes_on_with_its_runs(tmp_path):
     first = bandits.train_cell(TINY, 3, 4, 2, tmp_path, silent)
-    stamp = checkpoints(tmp_path)[-1].stat().st_mtime_ns
     again, longer = (bandits.train_cell(TINY, 3, 4, updates, tmp_path, silent) for updates in (2, 3))
     assert (first.updates, again.updates, longer.updates) == (2, 2, 3)
-    assert checkpoints(tmp_path)[0].stat().st_mtime_ns == stamp
+    assert [row["update"] for row in read_metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_the_checkpoints_of_another_run_are_not_taken_over(tmp_path):
@@ -246,7 +245,7 @@ def test_an_environment_that_fails_takes_no_update_with_it(tmp_path, monkeypatch
     monkeypatch.setattr(training, "DISPATCH_SECONDS", seconds)
     Fades.steps = 0
     family = GymnasiumFamily(Fades())
-    with pytest.raises(AdaptaxError, match="The reward of the task .* is nan"):
+    with pytest.raises(AdaptaxError, match=r"The reward of the task .* is nan"):
         ax.train(TINY, family, 60, directory=tmp_path, report=silent)
     run, _ = load_run(tmp_path, family)
     assert run.updates == len(read_metrics(tmp_path)) == 199 // (4 * 2 * 2)
@@ -260,26 +259,28 @@ def test_too_little_memory_is_told(monkeypatch):
         return program
 
     monkeypatch.setattr(training, "make_program", make_program)
-    with pytest.raises(AdaptaxError, match="Memory does not suffice.* fewer tasks"):
+    with pytest.raises(AdaptaxError, match=r"Memory does not suffice.* fewer tasks"):
         ax.train(TINY, FAMILY, 1, report=silent)
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "field", "value", "says"),
     [
-        (ax.MAML(outer="sgd"), "outer must be 'ppo' or 'trpo', not 'sgd'"),  # pyright: ignore
-        (ax.MAML(tasks=2.5), "tasks must be a whole number, not 2.5"),  # pyright: ignore
-        (ax.MAML(hidden=64), "hidden must be a tuple of whole numbers"),  # pyright: ignore
-        (ax.MAML(hidden=(8, 0)), "hidden must be 1 or more, not 0"),
-        (ax.MAML(first_order=1), "first_order must be True or False"),  # pyright: ignore
-        (ax.RL2(lr="high"), "lr must be a number, not 'high'"),  # pyright: ignore
-        (ax.RL2(lr=float("inf")), "lr must be 0 or more, and finite"),
-        (ax.RL2(lr=float("nan")), "lr must be 0 or more, not nan"),
-        (ax.RL2(gamma=1.01), "gamma must be at most 1"),
-        (ax.RL2(tasks=2, minibatches=4), "cannot be divided"),
+        (ax.MAML(), "outer", "sgd", "outer must be 'ppo' or 'trpo', not 'sgd'"),
+        (ax.MAML(), "tasks", 2.5, r"tasks must be a whole number, not 2\.5"),
+        (ax.MAML(), "hidden", 64, "hidden must be a tuple of whole numbers"),
+        (ax.MAML(), "hidden", (8, 0), "hidden must be 1 or more, not 0"),
+        (ax.MAML(), "first_order", 1, "first_order must be True or False"),
+        (ax.RL2(), "lr", "high", "lr must be a number, not 'high'"),
+        (ax.RL2(), "lr", float("inf"), "lr must be 0 or more, and finite"),
+        (ax.RL2(), "lr", float("nan"), "lr must be 0 or more, not nan"),
+        (ax.RL2(), "gamma", 1.01, "gamma must be at most 1"),
+        (ax.RL2(), "minibatches", 1000, "cannot be divided"),
     ],
 )
-def test_hyperparameters_that_make_no_sense_get_a_sentence(config, says):
+def test_hyperparameters_that_make_no_sense_get_a_sentence(config, field, value, says):
+    config = dataclasses.replace(config)
+    object.__setattr__(config, field, value)  # past the checks that tests have and users have not
     with pytest.raises(AdaptaxError, match=says):
         ax.train(config, FAMILY, 1, report=silent)
 
@@ -382,7 +383,10 @@ def test_the_configuration_says_what_a_repetition_needs(tmp_path):
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["algorithm"] == "rl2" and record["seed"] == 8
     assert record["hyperparameters"] == dataclasses.asdict(TINY)
-    assert {"adaptax", "jax", "jaxlib", "numpy"} == set(record["versions"]) and "cpu" in record["device"]
+    assert (
+        set(record["versions"]) >= {"adaptax", "jax", "jaxlib", "equinox", "optax"}
+        and "cpu" in record["device"]
+    )
     run = ax.load(tmp_path)
     assert (run.family, run.config, run.spec) == (BernoulliBandit(arms=3), TINY, run.family.spec)
 

@@ -67,6 +67,9 @@ class Compare:
             "P(better): probability that a run of this learner beats one of the first on a task drawn at random. Steps used: "
             "environment steps of the new task before the last point."
         )
+        used = [s.steps_consumed[-1] for s in summaries]
+        if max(used) > 1.1 * min(used):
+            note += " The learners used different numbers of steps: give --episodes to compare at equal consumption."
         columns = [
             "run",
             "IQM",
