@@ -21,7 +21,7 @@ BANDITS = 20_000
 """Unseen bandits that every policy meets."""
 
 CELL_10_5 = RL2(
-    tasks=1024, hidden=64, lr=5e-3, gae_lambda=0.6, entropy=0.08, entropy_decay=0.98, epochs=2, minibatches=4
+    tasks=1024, hidden=64, lr=5e-3, gae_lambda=0.9, entropy=0.08, entropy_decay=0.98, epochs=2, minibatches=4
 )
 """For 10 pulls of 5 arms."""
 CELL_100_5 = RL2(
