@@ -115,6 +115,32 @@ def test_a_finished_run_goes_on_for_longer(tmp_path):
     assert not np.array_equal(apart.state.theta.gru.bias, whole.state.theta.gru.bias)
 
 
+@pytest.mark.parametrize(
+    ("config", "family", "says"),
+    [
+        ("maml", FAMILY, r"such as ax.MAML\(\).* not 'maml'"),
+        (ax.MAML, FAMILY, "The learner must be a configuration"),
+        (TINY, "point-navigation", r"such as ax.tasks.PointNavigation\(\)"),
+        (TINY, ax.tasks.PointNavigation, "The family must be one"),
+    ],
+)
+def test_what_is_no_learner_and_no_family_gets_a_sentence(config, family, says):
+    with pytest.raises(AdaptaxError, match=says):
+        training.check_types(config, family)
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(AdaptaxError, match="is a file, not a folder"):
+        ax.train(TINY, FAMILY, 1, directory=tmp_path / "notes", report=silent)
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_only_runs_can_be_evaluated():
+    with pytest.raises(AdaptaxError, match=r"ax\.load\(DIR\)"):
+        ax.evaluate([])
+
+
 def test_train_or_resume_takes_only_its_own_run(tmp_path):
     go = lambda config, updates, seed=0: training.train_or_resume(  # noqa: E731
         config, FAMILY, updates, seed, tmp_path, silent

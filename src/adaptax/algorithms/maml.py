@@ -46,6 +46,8 @@ from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
 from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
 
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
 
 @dataclasses.dataclass(frozen=True)
 class MAML:
@@ -68,6 +70,8 @@ class MAML:
     """Leave the second derivatives out of the meta-gradient (FOMAML)."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the policy's hidden layers."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between the layers; the paper's is relu."""
     gamma: float = 0.99
     """Discount γ per step of an episode."""
     gae_lambda: float = 1.0
@@ -114,6 +118,7 @@ class MAMLFast(eqx.Module):
 class MAMLLearner(Learner):
     spec: Spec = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
+    activation: str = eqx.field(static=True)
     first_order: bool = eqx.field(static=True)
     inner_steps: int = eqx.field(static=True)
     learned_inner_lr: bool = eqx.field(static=True)
@@ -124,7 +129,7 @@ class MAMLLearner(Learner):
 
     def init(self, key: Key[Array, ""]) -> MAMLTheta:
         size = observation_size(self.spec)
-        policy = Policy(size, self.hidden, self.spec.action, key)
+        policy = Policy(size, self.hidden, self.spec.action, key, ACTIVATIONS[self.activation])
         lr = (
             jax.tree.map(lambda p: jnp.full_like(p, self.inner_lr), policy) if self.learned_inner_lr else None
         )
@@ -182,7 +187,8 @@ class MAMLAlgorithm(Algorithm):
 
     def __init__(self, config: MAML, spec: Spec):
         self.learner = MAMLLearner(
-            spec=spec, hidden=config.hidden, first_order=config.first_order, inner_steps=config.inner_steps,
+            spec=spec, hidden=config.hidden, activation=config.activation, first_order=config.first_order,
+            inner_steps=config.inner_steps,
             learned_inner_lr=config.learned_inner_lr, inner_lr=jnp.array(config.inner_lr),
             later_lr_factor=jnp.array(config.later_lr_factor),
             γ=jnp.array(config.gamma), λ=jnp.array(config.gae_lambda),
@@ -195,8 +201,10 @@ class MAMLAlgorithm(Algorithm):
         self.max_kl_nats, self.cg_damping = jnp.array(config.max_kl_nats), jnp.array(config.cg_damping)
 
     def test_layout(self, episodes: int | None) -> Layout:
-        rounds = 4 if episodes is None else max(1, -(-episodes // self.layout.streams))
-        return dataclasses.replace(self.layout, rounds=rounds)
+        """Rounds of `streams` episodes, or of half the budget where that is smaller: there must be one to adapt in."""
+        episodes = 4 * self.layout.streams if episodes is None else episodes
+        streams = min(self.layout.streams, -(-episodes // 2))
+        return dataclasses.replace(self.layout, rounds=-(-episodes // streams), streams=streams)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

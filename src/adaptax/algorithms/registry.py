@@ -31,6 +31,17 @@ class Entry:
     """Meta-updates that a small family needs."""
 
 
+PAPER_MAML = MAML(
+    tasks=40,
+    streams=20,
+    hidden=(100, 100),
+    activation="relu",
+    later_lr_factor=0.5,
+    outer="trpo",
+    max_kl_nats=0.01,
+)
+"""Finn et al. 2017, appendix A.2."""
+
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
         "a recurrent policy that learns within its hidden state (Duan et al. 2016)",
@@ -47,18 +58,18 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAML(),
         learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01),
+        paper=PAPER_MAML,
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
         "gradient",
         MAML(outer="trpo", max_kl_nats=0.01),
         learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01),
+        paper=PAPER_MAML,
     ),
     "fomaml": Entry(
         "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
-        paper=MAML(tasks=40, hidden=(100, 100), streams=20, later_lr_factor=0.5, outer="trpo", max_kl_nats=0.01, first_order=True),
+        paper=dataclasses.replace(PAPER_MAML, first_order=True),
     ),
     "meta-sgd": Entry(
         "MAML that learns a step size per parameter (Li et al. 2017)",

@@ -43,7 +43,7 @@ class Adapt:
         make, _ = import_reference(self.env)
         family = GymnasiumFamily(Environment(make, run.spec.episode_steps))
         check_fit(family.spec, run.spec)
-        agent, env = run.begin(self.seed), family.maker(None)
+        agent, env = run.begin(self.seed, self.episodes), family.maker(None)
         returns, adaptations = [], []
         for episode in range(self.episodes):
             adaptations.append(agent.adaptations)
@@ -67,9 +67,6 @@ def before_and_after(
     if agent.layout.rounds == 1:  # it adapts at every step
         return f"First episode: {returns[0]:.3f}. Last: {returns[-1]:.3f}."
     before, after = returns[adaptations == 0], returns[adaptations == adaptations[-1]]
-    if adaptations[-1] == 0:
-        needed = agent.layout.streams * (agent.layout.episodes or 1)
-        return f"Mean: {before.mean():.3f}. This learner adapts after every {needed} episodes; give it more with --episodes."
     return (
         f"Mean before adaptation: {before.mean():.3f} ({before.size} episodes). "
         f"After the last: {after.mean():.3f} ({after.size} episodes)."

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys, trees
-from adaptax.checkpoint import digest, load_checkpoint, save_checkpoint
+from adaptax.checkpoint import digest, load_checkpoint, read_arrays, save_checkpoint
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.networks.encoding import zero_action
@@ -129,16 +129,20 @@ class Agent:
 
     def save(self, path: Path | str) -> None:
         """Keeps what the agent has learned about its task (not the learner itself)."""
-        save_checkpoint(Path(path), self._arrays(), {"agent_of": self._identity()})
+        facts = {"agent_of": self._identity(), "layout": dataclasses.asdict(self.layout)}
+        save_checkpoint(Path(path), self._arrays(), facts)
 
     def load(self, path: Path | str) -> Agent:
-        """Goes on from where `save` was called; the learner must be the same. Returns itself."""
-        tree, facts = load_checkpoint(Path(path), self._arrays())
+        """Goes on from where `save` was called, with the layout that held there; the learner must be the same. Returns itself."""
+        path = Path(path)
+        _, facts = read_arrays(path)
         if facts.get("agent_of") != self._identity():
             raise AdaptaxError(
                 f"{path} was saved by an agent of another learner, or of this one before it was trained further; begin a new one."
             )
-        key, state = tree
+        self.layout = Layout(**facts["layout"])
+        self._state = _begin(self._learner, self.layout, self.spec, self._theta, self._key)
+        (key, state), _ = load_checkpoint(path, self._arrays())
         self._key, self._seen = key, None
         for name, value in state.items():
             is_numpy = isinstance(getattr(self._state, name), np.ndarray | np.generic)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
@@ -18,8 +20,15 @@ class Policy(eqx.Module):
     log_std: Float[Array, " n"]
     space: Space = eqx.field(static=True)
 
-    def __init__(self, n_in: int, hidden: tuple[int, ...], space: Space, key: Key[Array, ""]):
-        self.mlp = MLP(n_in, hidden, space.size, key)
+    def __init__(
+        self,
+        n_in: int,
+        hidden: tuple[int, ...],
+        space: Space,
+        key: Key[Array, ""],
+        activation: Callable = jnp.tanh,
+    ):
+        self.mlp = MLP(n_in, hidden, space.size, key, activation)
         self.log_std = jnp.zeros((space.size,))
         self.space = space
 

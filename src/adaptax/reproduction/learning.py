@@ -6,6 +6,7 @@ At least five seeds meet at least 100 unseen tasks; adapted minus unadapted, and
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from adaptax import statistics
@@ -14,9 +15,23 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import AnyFamily
+from adaptax.training.run import Run
 from adaptax.training.train import Report, train_or_resume
 
 SEEDS = 5
+
+
+def train_as_long(family: AnyFamily, env_steps: int, seed: int, directory: Path, report: Report) -> Run:
+    """The multi-task learner, trained for whole meta-updates until it has had at least `env_steps`."""
+    config = MultiTask()
+    updates = math.ceil(env_steps / (config.tasks * config.streams * family.spec.episode_steps))
+    run = train_or_resume(config, family, updates, seed, directory, report)
+    while (
+        run.env_steps < env_steps and run.updates >= updates
+    ):  # episodes that end early; not where interrupted
+        updates = math.ceil(env_steps / run.env_steps * run.updates)
+        run = train_or_resume(config, family, updates, seed, directory, report)
+    return run
 
 
 def learning_result(
@@ -34,14 +49,9 @@ def learning_result(
         train_or_resume(config, family, updates, seed, directory / label / f"seed-{seed}", report)
         for seed in range(SEEDS)
     ]
-    multi_task = MultiTask()
-    per_update = multi_task.tasks * multi_task.streams * family.spec.episode_steps
-    baseline_updates = max(1, round(runs[0].env_steps / per_update))
     baselines = [
-        train_or_resume(
-            multi_task, family, baseline_updates, seed, directory / "multi-task" / f"seed-{seed}", report
-        )
-        for seed in range(SEEDS)
+        train_as_long(family, run.env_steps, run.seed, directory / "multi-task" / f"seed-{run.seed}", report)
+        for run in runs
     ]
     result = evaluate(runs, "test", tasks, episodes, label=label)
     compromise = evaluate(baselines, "test", tasks, 1)

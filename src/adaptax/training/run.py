@@ -74,11 +74,16 @@ class Run:
     def updates(self) -> int:
         return int(self.state.updates)
 
-    def begin(self, seed: int = 0) -> Agent:
-        """A new task: an agent that knows nothing of it yet, numpy in and numpy out."""
-        return Agent(
-            self.algorithm.learner, self.algorithm.test_layout(None), self.spec, self.state.theta, seed
-        )
+    def begin(self, seed: int = 0, episodes: int | None = None) -> Agent:
+        """A new task: an agent that knows nothing of it yet, numpy in and numpy out.
+
+        `episodes`: about how many it will play, where they are few: a learner that adapts after so many then adapts earlier.
+        None: the algorithm's habit. It may go on after them.
+        """
+        if episodes is not None and episodes < 1:
+            raise AdaptaxError(f"episodes must be 1 or more, not {episodes}.")
+        layout = self.algorithm.test_layout(episodes)
+        return Agent(self.algorithm.learner, layout, self.spec, self.state.theta, seed)
 
     def metrics(self) -> list[dict[str, int | float]]:
         """The rows of metrics.jsonl."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,9 @@ from adaptax.algorithms import registry as algorithms
 from adaptax.algorithms.base import Config, check_hyperparameters
 from adaptax.checkpoint import write_atomically
 from adaptax.collection.workers import exit_if_unguarded
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, short
 from adaptax.tasks import registry as families
-from adaptax.tasks.base import AnyFamily, HostFamily
+from adaptax.tasks.base import AnyFamily, HostFamily, TaskFamily
 from adaptax.training.cache import enable_compilation_cache
 from adaptax.training.host_program import HostProgram
 from adaptax.training.interrupts import Interrupts
@@ -56,11 +57,14 @@ def train(
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
     exit_if_unguarded()
+    check_types(config, family)
     if updates < 0:
         raise AdaptaxError(f"updates must be 0 or more, not {updates}.")
     if not 0 <= seed < MOST_SEEDS:
         raise AdaptaxError(f"seed must be from 0 to {MOST_SEEDS - 1}, not {seed}.")
     directory = None if directory is None else Path(directory)
+    if directory is not None and directory.exists() and not directory.is_dir():
+        raise AdaptaxError(f"{directory} is a file, not a folder; name another.")
     if directory is not None and (directory / "config.json").exists():
         raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
     if directory is not None and any(directory.glob("checkpoints/*[1-9]*.safetensors")):
@@ -84,6 +88,19 @@ def train(
         run.save(updates)
         run.write_config()  # last, so that a folder with a configuration can always be resumed
     return _continue(run, updates, report or PlainProgress())
+
+
+def check_types(config: Any, family: Any) -> None:
+    """AdaptaxError where the learner or the family is not one."""
+    if isinstance(config, type) or not isinstance(config, Config):
+        raise AdaptaxError(
+            f"The learner must be a configuration such as ax.MAML() or ax.RL2(hidden=64), not {short(config)}."
+        )
+    if not isinstance(family, TaskFamily | HostFamily):
+        raise AdaptaxError(
+            "The family must be one such as ax.tasks.PointNavigation(), or ax.tasks.GymnasiumFamily(YourClass()) around a "
+            f"class with sample and make, not {short(family)}."
+        )
 
 
 def train_or_resume(
