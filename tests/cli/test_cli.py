@@ -257,7 +257,8 @@ def test_adapt_plays_in_an_environment_of_ones_own(trained, elsewhere, capsys):
     agent = load_run(trained / "maml")[0].begin().load("agent")
     assert (agent.episodes, agent.adaptations) == (3, 1)
     assert run("adapt", trained / "maml", "--env", "planes:Plane", "--episodes", 2) == 0
-    assert "(1 episodes). After the last: 3.000 (1 episodes)" in capsys.readouterr().out  # half of them to adapt in
+    # Where episodes are few, it adapts after half of them.
+    assert "(1 episodes). After the last: 3.000 (1 episodes)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

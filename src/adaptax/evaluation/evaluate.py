@@ -53,7 +53,9 @@ def evaluate(
     exit_if_unguarded()
     runs = [runs] if isinstance(runs, Run) else list(runs)
     if not runs or not all(isinstance(run, Run) for run in runs):
-        raise AdaptaxError("Evaluate what ax.train or ax.load gave, one or several: ax.evaluate(ax.load(DIR)).")
+        raise AdaptaxError(
+            "Evaluate what ax.train or ax.load gave, one or several: ax.evaluate(ax.load(DIR))."
+        )
     family = runs[0].family if family is None else family
     spec = family.spec
     check_request(spec, split, tasks)
