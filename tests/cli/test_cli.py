@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -347,6 +348,44 @@ def test_the_installed_script_survives_a_reader_that_leaves():
         assert (process.wait(), process.stderr.read()) == (1, b"")
 
 
+STUCK = """
+import jax, jax.numpy as jnp
+from adaptax.tasks import BernoulliBandit
+class Stuck(BernoulliBandit):
+    def step(self, key, state, action, task):
+        state, outcome = super().step(key, state, action, task)
+        stuck = jax.random.bernoulli(key, 0.01)  # some step of the second update or so never ends
+        i = jax.lax.while_loop(lambda i: stuck & (i >= 0), lambda i: (7 * i + 1) % 1000, jnp.int32(0))
+        return state, outcome.__class__(outcome.obs, outcome.reward + (i < 0), outcome.terminated, outcome.truncated)
+"""
+
+
+def test_a_computation_that_never_ends_can_be_interrupted_and_what_was_finished_is_saved(elsewhere):
+    Path("stuck.py").write_text(STUCK)
+    words = (
+        "train rl2 jax:stuck:Stuck --run stuck --tasks 4 --hidden 4 --epochs 1 --minibatches 2 --updates 900"
+    )
+    with subprocess.Popen(
+        [SCRIPT, *words.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert any(b"training" in line for line in process.stderr), "the first update came to no end"
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        saved = lambda: sorted(p.stem for p in Path("stuck/checkpoints").glob("*[1-9]*"))  # noqa: E731
+        started = time.monotonic()
+        while not saved() and time.monotonic() < started + 20:
+            time.sleep(0.05)
+        alive = process.poll() is None
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()  # where it still waits for its computation
+        out, err = process.communicate()
+    assert (alive, process.returncode) == (True, 1)
+    assert b"Go on with: adaptax resume stuck" in out and b"Traceback" not in err
+    assert load_run("stuck")[0].updates == int(saved()[-1]) < 900
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------
 
 MISTAKES = {
@@ -358,8 +397,9 @@ MISTAKES = {
     "train rl3 bernoulli-bandit": "no algorithm 'rl3'; did you mean 'rl2'?",
     "train rl2 bernouli-bandit": "no task family 'bernouli-bandit'; did you mean 'bernoulli-bandit'?",
     "train rl2 bernoulli-bandit:x": "takes no file",
-    "train rl2 bernoulli-bandit --lrr 1": "Unrecognized options: --lrr, 1; did you mean --lr?",
-    "train rl2 bernoulli-bandit --lr high": "--lr: could not convert string to float",
+    "train rl2 bernoulli-bandit --lrr 1": "Unrecognized options: --lrr; did you mean --lr?",
+    "train rl2 bernoulli-bandit --lr high": "--lr takes a number, not 'high'",
+    "train rl2 bernoulli-bandit --updates abc": "--updates takes a whole number, not 'abc'",
     "train rl2 bernoulli-bandit --lr nan": "lr must be 0 or more, not nan",
     "train rl2 bernoulli-bandit --tasks 0": "tasks must be 1 or more, not 0",
     "train rl2 bernoulli-bandit --tasks 2 --minibatches 4": "2 tasks cannot be divided into 4 minibatches",

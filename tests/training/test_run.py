@@ -32,6 +32,7 @@ from adaptax.reproduction import bandits
 from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.training import train as training
+from adaptax.training import waiting
 from adaptax.training.progress import silent
 from adaptax.training.run import _spec_from_json, _spec_to_json, load_run, read_metrics
 from adaptax.types import Box, Discrete, MultiDiscrete, Spec
@@ -96,6 +97,33 @@ def test_a_run_that_is_shot_at_random_moments_ends_as_one_that_was_not(tmp_path)
     ax.train(TINY, FAMILY, updates, directory=tmp_path / "whole", report=silent)
     assert outcome(folder) == outcome(tmp_path / "whole")
     assert [row["update"] for row in read_metrics(folder)] == list(range(1, updates + 1))
+
+
+def test_a_computation_that_gives_no_answer_is_given_up(monkeypatch):
+    left = []
+    monkeypatch.setattr("atexit.register", left.append)
+
+    class Answer:
+        def __init__(self, polls):
+            self.polls = polls
+
+        def is_ready(self):
+            self.polls -= 1
+            return self.polls < 0
+
+    heard = []
+    waiting.await_answer(Answer(3), 5.0, lambda: heard.append(1))
+    assert (len(heard), left) == (3, [])
+    with pytest.raises(AdaptaxError, match=r"has not answered for 0 s .* resume it"):
+        waiting.await_answer(Answer(10**9), 0.05, lambda: None)
+    assert left == [waiting._leave]
+
+
+def test_a_run_that_never_began_is_replaced(tmp_path):
+    ax.train(TINY, FAMILY, 0, seed=1, directory=tmp_path, report=silent)
+    ax.train(TINY, FAMILY, 2, seed=2, directory=tmp_path, report=silent)
+    ax.train(TINY, FAMILY, 2, seed=2, directory=tmp_path / "alone", report=silent)
+    assert outcome(tmp_path) == outcome(tmp_path / "alone")
 
 
 def test_a_finished_run_goes_on_for_longer(tmp_path):

@@ -41,10 +41,27 @@ def sentence(box: str) -> str:
             parts[-1].append(line)
     if parts[0][0].startswith("Missing from"):
         return f"Missing: {', '.join(line.strip() for line in parts[0] if re.match(r' {4}[^ ]', line))}."
-    text = re.sub(r"\s+([.,])", r"\1", " ".join(parts[0])).rstrip(".")
+    text = plainly(re.sub(r"\s+([.,])", r"\1", " ".join(parts[0])).rstrip("."))
     hints = [line.split()[0].rstrip(",") for part in parts[1:] for line in part if line.startswith("    --")]
     meant = parts[1][0].startswith("Perhaps you meant") and hints
     return f"{text}; did you mean {' or '.join(hints)}?" if meant else f"{text}."
+
+
+def plainly(fault: str) -> str:
+    """tyro's words about a value that cannot be read or a flag that does not exist, in ours."""
+    kinds = {"invalid literal for int": "whole number", "could not convert string to float": "number"}
+    value = re.match(
+        r"Error parsing (--\S+): .*?(invalid literal for int|could not convert string to float).*?'([^']*)'$",
+        fault,
+    )
+    if value is not None:
+        return f"{value[1]} takes a {kinds[value[2]]}, not '{value[3]}'"
+    if fault.startswith("Unrecognized options: "):
+        flags = [
+            word for word in fault.removeprefix("Unrecognized options: ").split(", ") if word.startswith("--")
+        ]
+        return f"Unrecognized options: {', '.join(flags)}" if flags else fault
+    return fault
 
 
 def show_error(message: str, as_json: bool) -> int:

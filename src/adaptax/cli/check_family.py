@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -65,5 +66,5 @@ def explain(error: Exception, cls: type) -> str:
         return str(error)
     file = inspect.getsourcefile(cls)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    where = f" (line {lines[-1]})" if lines else ""
+    where = f" ({Path(file).name} line {lines[-1]})" if file and lines else ""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}{where}"

@@ -31,7 +31,7 @@ def compare_splits(drawn: dict[str, list[bytes]], shared_tasks: bool) -> str:
     if common and not shared_tasks:
         raise AdaptaxError(
             f"{len(common)} of {len(set(drawn['test']))} test tasks are training tasks too; draw them from different ones, or "
-            "say so with shared_tasks=True."
+            "say so: shared_tasks=True in a JAX family's Spec, shared_tasks = True in a class for Gymnasium."
         )
     counts = ", ".join(f"{len(set(tasks))} {split}" for split, tasks in drawn.items())
     return f"{counts} tasks in {DRAWS} draws" + (", shared as declared" if shared_tasks else "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,7 +64,7 @@ class Train:
         updates = algorithms.entry(options.algorithm).updates if options.updates is None else options.updates
         folders = options.folders(self.family.spec.name)
         for i, (seed, folder) in enumerate(folders.items()):
-            with progress() as report:
+            with progress() as report, _told_how_to_go_on(folder):
                 run = train(
                     self.hyperparameters, self.family, updates, seed, folder, report, options.algorithm
                 )
@@ -138,13 +139,23 @@ class Resume:
             if run.updates >= target:
                 print(f"{folder} has {run.updates} meta-updates already; ask for more with --updates.")
                 continue
-            with progress() as report:
+            with progress() as report, _told_how_to_go_on(folder):
                 run = resume(folder, target, report=report)
             if run.updates < target:
                 _say_interrupted(folder, run, target)
                 return 1
             print(f"{run.label}, seed {run.seed}: {run.updates} meta-updates in {folder}")
         return 0
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Where a second Ctrl-C ends the training at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"What was finished is saved. Go on with: adaptax resume {folder}")
+        raise
 
 
 def _say_interrupted(folder: Path, run: Run, target: int) -> None:

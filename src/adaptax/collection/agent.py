@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptax import keys, trees
 from adaptax.checkpoint import digest, load_checkpoint, read_arrays, save_checkpoint
-from adaptax.errors import AdaptaxError
+from adaptax.errors import AdaptaxError, short
 from adaptax.learner import Learner
 from adaptax.networks.encoding import zero_action
 from adaptax.tasks.base import to_environment
@@ -159,17 +159,21 @@ class Agent:
     def _observation(self, observation: Any) -> jax.Array:
         """As the learner's spec wants it: float32, one-hot where an integer was given."""
         shape = self.spec.observation
-        x = np.asarray(observation)
+        try:
+            x = np.asarray(observation)
+            numbers = x.astype(np.float32)
+        except (TypeError, ValueError):
+            raise AdaptaxError(f"An observation is an array of numbers, not {short(observation)}.") from None
         if x.ndim == 0 and np.issubdtype(x.dtype, np.integer) and len(shape) == 1 and shape[0] > 1:
-            x = np.eye(shape[0], dtype=np.float32)[x]
-        if x.size != int(np.prod(shape)):
+            numbers = np.eye(shape[0], dtype=np.float32)[x]
+        if numbers.size != int(np.prod(shape)):
             raise AdaptaxError(
-                f"The observation has shape {x.shape}, but this learner was trained on '{self.spec.name}' with {shape}; "
+                f"The observation has shape {numbers.shape}, but this learner was trained on '{self.spec.name}' with {shape}; "
                 "train one on environments of this shape."
             )
-        if not np.all(np.isfinite(x)):
+        if not np.all(np.isfinite(numbers)):
             raise AdaptaxError("The observation holds a NaN or an infinity; mend the environment.")
-        return jnp.asarray(x.reshape(shape), jnp.float32)
+        return jnp.asarray(numbers.reshape(shape), jnp.float32)
 
 
 @dataclasses.dataclass

@@ -112,4 +112,4 @@ def make_program(family: TaskFamily) -> Callable[[Algorithm, TrainState, Array],
         start = (state, buffers, jnp.zeros((), jnp.int32), jnp.array(True))
         return Dispatch(*jax.lax.while_loop(go_on, update, start))
 
-    return eqx.filter_jit(program)
+    return jax.jit(program)

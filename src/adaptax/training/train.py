@@ -29,6 +29,7 @@ from adaptax.training.interrupts import Interrupts
 from adaptax.training.program import MOST_UPDATES, Dispatch, make_program
 from adaptax.training.progress import PlainProgress, Progress
 from adaptax.training.run import Run, changed_circumstances, load_run, read_metrics
+from adaptax.training.waiting import PATIENCE_SECONDS, await_answer
 
 DISPATCH_SECONDS = 0.7
 """About how long one dispatch should take: the longest wait between Ctrl-C and a clean stop."""
@@ -54,6 +55,7 @@ def train(
     `name` is what the run records as its algorithm (None: the registry's nearest). `report` is told the progress (None:
     lines on standard error; `silent`: nothing).
     With a `directory` all of it is kept there, and an interrupted run can be resumed; without, nothing is written.
+    A run there that never got to its first meta-update is replaced.
     Raises AdaptaxError where the directory already holds a run, or training diverges (the last good state is kept).
     """
     exit_if_unguarded()
@@ -65,9 +67,9 @@ def train(
     directory = None if directory is None else Path(directory)
     if directory is not None and directory.exists() and not directory.is_dir():
         raise AdaptaxError(f"{directory} is a file, not a folder; name another.")
-    if directory is not None and (directory / "config.json").exists():
-        raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
     if directory is not None and any(directory.glob("checkpoints/*[1-9]*.safetensors")):
+        if (directory / "config.json").exists():
+            raise AdaptaxError(f"{directory} already holds a run: resume it, or name another folder.")
         raise AdaptaxError(
             f"{directory} holds the checkpoints of a run whose config.json is gone: restore it, or name another folder."
         )
@@ -178,13 +180,23 @@ def _dispatches(
     started = time.perf_counter()
     jax.block_until_ready(program(algorithm, run.state, jnp.zeros((), jnp.int32)).done)
     log.compile_seconds = time.perf_counter() - started
-    per_dispatch = 1
+    per_dispatch, longest, heard = 1, float("inf"), False
+
+    def hear() -> None:
+        """What is finished is saved as soon as a signal comes: whoever sent it may not wait for the rest."""
+        nonlocal heard
+        if interrupts.asked and not heard:
+            heard = True
+            log.checkpoint()
+
     while run.updates < target and not interrupts.asked:
         count = min(per_dispatch, target - run.updates)
         started = time.perf_counter()
         dispatch = program(algorithm, run.state, jnp.array(count, jnp.int32))
+        await_answer(dispatch.done, max(PATIENCE_SECONDS, 100 * longest), hear)
         done = int(dispatch.done)
         seconds = time.perf_counter() - started
+        longest = seconds if longest == float("inf") else max(longest, seconds)
         run.state = dispatch.state
         log.add(dispatch, done, seconds)
         if not bool(dispatch.finite):
