@@ -64,7 +64,11 @@ def main() -> None:
     for name, config, family in (
         ("MAML, PPO-style outer step", MAML(), PointNavigation()),
         ("MAML-TRPO", MAML(outer="trpo", max_kl_nats=0.01), PointNavigation()),
-        ("MAML, PPO-style outer step, unit actions", MAML(lr=0.01), UnitActions()),
+        (
+            "MAML, PPO-style outer step, unit actions, 20 tasks, MLP 32-32",
+            MAML(lr=0.01, tasks=20, hidden=(32, 32)),
+            UnitActions(),
+        ),
     ):
         found = [seconds_to(args.target, config, family, seed) for seed in range(args.seeds)]
         each = ", ".join(f"{s:.1f} s ({u} updates)" for s, u, _ in found)
