@@ -415,14 +415,17 @@ def test_a_class_that_exists_at_the_prompt_only_is_named(tmp_path):
 
 def test_an_interrupt_is_the_parents_alone(tmp_path):
     """Ctrl-C reaches the whole process group: one traceback is printed, the parent's, and nobody stays behind."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, script(tmp_path, 'if __name__ == "__main__":')],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    time.sleep(0.3)  # both workers hang by now
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            time.sleep(0.3)  # both workers hang by now
+            os.killpg(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
     with pytest.raises(ProcessLookupError):
         for _ in range(50):

@@ -28,6 +28,8 @@ START_SECONDS = 120.0
 """How long a process may take to start and to import the user's modules."""
 STOP_SECONDS = 2.0
 """How long processes may take to close their environments before they are killed."""
+LONGEST_WAIT_SECONDS = 1.0
+"""The longest that one call waits for an answer before it looks around."""
 
 
 class WorkerPool:
@@ -219,15 +221,18 @@ class _Process:
 
     def _answer(self, timeout_seconds: float) -> Any:
         """The next message, or a string that says how the process was lost."""
+        begun, deadline = self._at[1], time.monotonic() + timeout_seconds
         while True:
-            begun = self._at[1]
             try:
-                if self._connection.poll(timeout_seconds):
+                # In short waits: a signal that comes just before one begins would be heard only at its end.
+                if self._connection.poll(min(timeout_seconds, LONGEST_WAIT_SECONDS)):
                     return self._connection.recv()
             except (EOFError, OSError):
                 self._process.join(STOP_SECONDS)
                 return f"its process ended with exit code {self._process.exitcode}"
-            if self._at[1] == begun:
+            if self._at[1] != begun:
+                begun, deadline = self._at[1], time.monotonic() + timeout_seconds
+            elif time.monotonic() >= deadline:
                 return f"no answer came within {timeout_seconds:g} s"
 
 
