@@ -33,9 +33,13 @@ from laws.enumeration import (
 from laws.learners import scrambled
 
 from adaptax import trees
+from adaptax.adaptation import gradient
+from adaptax.adaptation.gradient import GradientLearner
 from adaptax.algorithms import maml, rl2
 from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.meta_gradient import MetaGradientAlgorithm
 from adaptax.estimators.trust_region import line_search
+from adaptax.outer import trust_region
 from adaptax.types import Lifetime, Step, Theta
 
 
@@ -46,10 +50,10 @@ def plain_steps() -> Iterator[None]:
         lambda point: (loss - 1.0, jnp.zeros(())), start, step, loss, jnp.inf
     )
     replacements = [
-        (maml.MAMLAlgorithm, "optimizer", optax.identity()),
-        (maml, "conjugate_gradient", lambda product, b, iterations: (b, jnp.zeros_like(b))),
-        (maml, "line_search", accept),
-        (maml.MAMLLearner, "advantages", lambda self, batch: returns_to_go(batch)),
+        (MetaGradientAlgorithm, "optimizer", optax.identity()),
+        (trust_region, "conjugate_gradient", lambda product, b, iterations: (b, jnp.zeros_like(b))),
+        (trust_region, "line_search", accept),
+        (GradientLearner, "advantages", lambda self, batch: returns_to_go(batch)),
         (rl2.RL2Algorithm, "optimizer", optax.identity()),
         (rl2, "standardise", lambda x, valid: x),
     ]
@@ -72,8 +76,8 @@ def expected_step(algorithm: Algorithm, theta: Theta) -> tuple[jax.Array, Lifeti
             after, metrics = algorithm.learn(state, trees.index(lifetime, jnp.newaxis), jax.random.key(0))
             moved = trained_part(learner, theta) - trained_part(learner, after.theta)
             # A trust region's step is as long as the region is wide; the gradient's own length is a metric.
-            trust_region = getattr(algorithm, "outer", "") == "trpo"
-            return moved * metrics["gradient_norm"] / jnp.linalg.norm(moved) if trust_region else moved
+            bounded = isinstance(algorithm, maml.TrustRegionMAML)
+            return moved * metrics["gradient_norm"] / jnp.linalg.norm(moved) if bounded else moved
 
         weights = probabilities(lifetimes)
         return weights @ jax.vmap(step)(lifetimes), weights.sum()
@@ -110,8 +114,7 @@ VARIANTS = {
 def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
     """U(θ_k, D_k) with the derivative that is claimed: of the data's own gradient, of LVC, or none (first order)."""
     advantage = returns_to_go(rows)
-    lr = theta.inner_lr if algorithm.learner.learned_inner_lr else algorithm.learner.inner_lr
-    α = ravel_pytree(lr)[0]
+    α = ravel_pytree(algorithm.learner.rule.lr if theta.rule is None else theta.rule)[0]
     flat, unravel = ravel_pytree(policy)
     log_prob = lambda flat: log_probs(theta, unravel(flat), rows)  # noqa: E731
 
@@ -180,7 +183,7 @@ def check_maml_without_lvc() -> None:
     """With the plain inner surrogate −log π A the gradient is exactly that of J with the earlier sampling held fixed."""
     algorithm = BASE.build(FAMILY.spec)
     theta = scrambled(algorithm.learner, algorithm.learner.init(jax.random.key(3)))
-    with patch.object(maml, "lvc", lambda logp, advantage: -logp * advantage):
+    with patch.object(gradient, "lvc", lambda logp, advantage: -logp * advantage):
         step, lifetimes = expected_step(algorithm, theta)
     exact = exact_gradient(algorithm, theta, lifetimes.rounds, "of the data", False)
     assert relative_error(-step * algorithm.layout.steps, exact) < 1e-4

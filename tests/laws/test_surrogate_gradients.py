@@ -15,9 +15,11 @@ from laws.learners import scrambled
 from laws.test_meta_gradient import BASE, VARIANTS
 
 from adaptax import trees
-from adaptax.algorithms import maml
+from adaptax.adaptation import gradient
 from adaptax.collection.replay import replay
 from adaptax.estimators.surrogates import dice, lvc
+from adaptax.outer.post_adaptation import adapted
+from adaptax.outer.trust_region import fisher_product
 
 
 def check_dice() -> None:
@@ -49,8 +51,8 @@ def check_dice() -> None:
     here = flat
     derivatives = lambda f: jax.jit(lambda x: (f(x), jax.grad(f)(x), jax.hessian(f)(x)))(flat)  # noqa: E731
     with (
-        patch.object(maml.MAMLLearner, "advantages", lambda self, batch: returns_to_go(batch)),
-        patch.object(maml, "lvc", lambda logp, advantage: -logp * advantage),
+        patch.object(gradient.GradientLearner, "advantages", lambda self, batch: returns_to_go(batch)),
+        patch.object(gradient, "lvc", lambda logp, advantage: -logp * advantage),
     ):
         exact, ours = derivatives(objective), derivatives(surrogate)
     for order, (x, y) in enumerate(zip(ours, exact, strict=True)):
@@ -101,13 +103,14 @@ def check_fisher() -> None:
 
     @eqx.filter_jit
     def both(algorithm, lifetimes):
-        dists = lambda flat, life: algorithm.adapted(eqx.combine(unravel(flat), frozen), life)[0].dist  # noqa: E731
+        theta_at = lambda flat: eqx.combine(unravel(flat), frozen)  # noqa: E731
+        dists = lambda flat, life: adapted(algorithm.learner, theta_at(flat), life, algorithm.layout)[0].dist  # noqa: E731
 
         def mean_kl(at):
             kl = lambda life: mapped(lambda p, q: p.kl(q), 2)(dists(flat, life), dists(at, life)).mean()  # noqa: E731
             return jax.vmap(kl)(lifetimes).mean()
 
-        product = algorithm.fisher_product(flat, unravel, frozen, lifetimes, 2)
+        product = fisher_product(dists, flat, lifetimes, 2)
         return jax.vmap(product)(jnp.eye(flat.size)), jax.hessian(mean_kl)(flat)
 
     fisher, hessian = both(algorithm, lifetimes)

@@ -31,7 +31,8 @@ STREAMS = "adaptax.collection.streams:Streams"
 REPLAY = "adaptax.collection.replay"
 RETURNS = "adaptax.estimators.returns"
 PROGRAM = "adaptax.training.program"
-MAML = "adaptax.algorithms.maml"
+GRADIENT = "adaptax.adaptation.gradient:GradientLearner"
+OUTER = "adaptax.outer"
 RL2 = "adaptax.algorithms.rl2"
 
 
@@ -283,18 +284,22 @@ MUTANTS = {
         "adaptax.estimators.surrogates:dice", "jnp.cumsum(logp)", "logp", test_surrogate_gradients.check_dice
     ),
     "MAML leaves out the second derivatives": Mutant(
-        "adaptax.adaptation.gradient:gradient_step", "if first_order:", "if True:", maml("maml")
+        f"{GRADIENT}.adapt", "if self.first_order:", "if True:", maml("maml")
     ),
     "FOMAML does not": Mutant(
-        "adaptax.adaptation.gradient:gradient_step", "if first_order:", "if False:", maml("fomaml")
+        f"{GRADIENT}.adapt", "if self.first_order:", "if False:", maml("fomaml")
     ),
-    "MAML judges the first round": Mutant(f"{MAML}:MAMLAlgorithm.adapted", ", -1)", ", 0)", maml("maml")),
+    "MAML judges the first round": Mutant(
+        f"{OUTER}.post_adaptation:adapted", ", -1)", ", 0)", maml("maml")
+    ),
     "MAML takes the advantages of the first round": Mutant(
-        f"{MAML}:MAMLAlgorithm.learn", "trees.index(rows, -1)", "trees.index(rows, 0)", maml("maml-trpo")
+        "adaptax.algorithms.meta_gradient:MetaGradientAlgorithm.data",
+        "last = trees.index(lifetime.rounds, (slice(None), -1))",
+        "last = trees.index(lifetime.rounds, (slice(None), 0))", maml("maml-trpo")
     ),
     "the trust region forgets the policy's own metric": Mutant(
-        f"{MAML}:MAMLAlgorithm.fisher_product",
-        "_, weighted = jax.jvp(jax.grad(mean_kl), (dist,), (jacobian(v),))",
+        f"{OUTER}.trust_region:fisher_product",
+        "_, weighted = jax.jvp(jax.grad(kl_from_here), (dist,), (jacobian(v),))",
         "weighted = jacobian(v)",
         test_surrogate_gradients.check_fisher,
     ),

@@ -1,25 +1,131 @@
-"""Adaptation by gradient steps on a policy."""
+"""Learners that adapt by gradient steps on a policy: what MAML and its relatives share.
+
+They differ in the update rule (`adaptation/update_rules.py`), in the surrogate that is differentiated, and in how the initial
+policy is trained, which is what each algorithm's own file is about.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Literal
 
+import equinox as eqx
 import jax
-from jaxtyping import Array, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
-P = TypeVar("P")
+from adaptax.adaptation.update_rules import UpdateRule
+from adaptax.estimators.baseline import linear_advantages
+from adaptax.estimators.returns import standardise, valid_mean
+from adaptax.estimators.surrogates import lvc
+from adaptax.learner import Learner
+from adaptax.networks.encoding import observation_size
+from adaptax.networks.normaliser import Normaliser
+from adaptax.networks.policy import Policy
+from adaptax.types import Out, Spec, Step
+
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-def gradient_step(loss: Callable[[P], Array], params: P, lr: PyTree, first_order: bool) -> P:
-    """θ' = θ − α ⊙ ∇L(θ), differentiable in θ and α (Finn et al. 2017, eq. 1; Li et al. 2017 for α per parameter).
+class GradientTheta(eqx.Module):
+    policy: Policy
+    """From which every task begins."""
+    rule: Any
+    """ψ, what is learned of the update rule; None: nothing."""
+    normaliser: Normaliser
 
-    `lr` is a scalar or a tree like `params`. With `first_order` the gradient counts as a constant, so that dθ'/dθ = I:
-    the meta-gradient loses its second derivatives and its product with the curvature of L.
-    """
-    gradient = jax.grad(loss)(params)
-    if first_order:
-        gradient = jax.lax.stop_gradient(gradient)  # first-order MAML: that is its definition
-    if jax.tree.structure(lr) != jax.tree.structure(params):
-        lr = jax.tree.map(lambda _: lr, params)
-    return jax.tree.map(lambda p, α, g: p - α * g, params, lr, gradient)
+
+class GradientFast(eqx.Module):
+    policy: Policy
+    """As adapted so far."""
+    rule: Any
+    """The update rule's state."""
+    steps: Array
+    """int32, adaptation steps taken."""
+
+
+class GradientLearner(Learner):
+    """A policy θ, and one step of an update rule after each round: θ' = θ + U(∇L(θ; D))."""
+
+    spec: Spec = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    activation: Literal["tanh", "relu"] = eqx.field(static=True)
+    rule: UpdateRule
+    first_order: bool = eqx.field(static=True)
+    """The gradient counts as a constant, so that dθ'/dθ = I for SGD: no second derivatives."""
+    head_only: bool = eqx.field(static=True)
+    """The last layer alone adapts (ANIL, Raghu et al. 2020), with the standard deviation, which is of the last layer too."""
+    inner_steps: int = eqx.field(static=True)
+    later_lr_factor: Array
+    """On steps beyond `inner_steps`."""
+    γ: Array
+    λ: Array
+
+    def init(self, key: Key[Array, ""]) -> GradientTheta:
+        # The policy's key is the learner's own: a rule that draws numbers must not change it.
+        policy = self.new_policy(key)
+        rule = self.rule.init(self.adapting(policy)[0], jax.random.fold_in(key, 1))
+        return GradientTheta(policy, rule, Normaliser.of(observation_size(self.spec)))
+
+    def new_policy(self, key: Key[Array, ""]) -> Policy:
+        size = observation_size(self.spec)
+        return Policy(size, self.hidden, self.spec.action, key, ACTIVATIONS[self.activation])
+
+    def trainable(self, theta: GradientTheta) -> Any:
+        frozen = jax.tree.map(lambda _: False, theta.normaliser)
+        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
+
+    def begin(self, theta, key, features):
+        state = self.rule.begin(theta.rule, self.adapting(theta.policy)[0])
+        return GradientFast(theta.policy, state, jnp.zeros((), jnp.int32))
+
+    def act(self, theta, fast, memory, step, key):
+        dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask)
+        return Out(dist, jnp.zeros(())), memory
+
+    def unroll(self, theta, fast, memory, steps, stream_key):
+        return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
+
+    def adapt(self, theta, fast, batch, key):
+        params, rest = self.adapting(fast.policy)
+        objective = self.inner_objective(theta, batch)
+        loss, gradient = jax.value_and_grad(lambda params: objective(eqx.combine(params, rest)))(params)
+        if self.first_order:
+            gradient, loss = jax.lax.stop_gradient(
+                (gradient, loss)
+            )  # first-order MAML: that is its definition
+        Δ, state = self.rule.step(theta.rule, fast.rule, params, gradient, loss)
+        scale = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
+        params = jax.tree.map(lambda p, δ: p + scale * δ, params, Δ)
+        return GradientFast(eqx.combine(params, rest), state, fast.steps + 1)
+
+    def adapting(self, policy: Policy) -> tuple[Policy, Policy]:
+        """The parameters that adapt, and the rest; each with None in the other's places."""
+        adapts = jax.tree.map(lambda _: not self.head_only, policy)
+        if self.head_only:
+            head = lambda p: (p.mlp.layers[-1], p.log_std)  # noqa: E731
+            adapts = eqx.tree_at(head, adapts, jax.tree.map(lambda _: True, head(policy)))
+        return eqx.partition(policy, adapts)
+
+    def inner_objective(self, theta: GradientTheta, batch: Step) -> Any:
+        """L: policy ↦ the loss of one round, Step[N, T], that a step of adaptation descends."""
+        advantage = self.advantages(batch)
+        obs = jax.vmap(jax.vmap(theta.normaliser.observation))(batch.obs)
+
+        def loss(policy: Policy) -> Float[Array, ""]:
+            def row(x, mask, action):
+                return policy(x, mask).log_prob(action)
+
+            logp = jax.vmap(jax.vmap(row))(obs, batch.action_mask, batch.action)
+            return valid_mean(self.surrogate(logp, advantage, batch), batch.valid)
+
+        return loss
+
+    def surrogate(
+        self, logp: Float[Array, "N T"], advantage: Float[Array, "N T"], batch: Step
+    ) -> Float[Array, "N T"]:
+        """Per row, to be minimised; its gradient is that of the policy."""
+        return lvc(logp, advantage)
+
+    def advantages(self, batch: Step) -> Float[Array, "N T"]:
+        """Of one round: generalised advantages over a linear baseline, standardised."""
+        return standardise(linear_advantages(batch, self.γ, self.λ), batch.valid)

@@ -1,0 +1,147 @@
+"""What algorithms share that train an initial policy through its own adaptation: hyperparameters, layout, data of an update."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from adaptax import trees
+from adaptax.adaptation.gradient import GradientLearner
+from adaptax.adaptation.update_rules import UpdateRule
+from adaptax.algorithms.base import Algorithm
+from adaptax.estimators.ppo import epochs_over_tasks
+from adaptax.outer.post_adaptation import clipped_objective
+from adaptax.outer.robust import Objective, task_weights
+from adaptax.types import Layout, Lifetime, Metrics, Spec, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaGradient:
+    """Hyperparameters of the inner and the outer loop."""
+
+    tasks: int = 40
+    """Tasks in one meta-update."""
+    streams: int = 10
+    """Episodes of a task in each round."""
+    inner_steps: int = 1
+    """Adaptation steps in a lifetime; each has a round of fresh episodes before it."""
+    inner_lr: float = 0.5
+    """Inner step size α."""
+    later_lr_factor: float = 0.1
+    """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
+    The trained steps are long ones; repeated, they overshoot."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the policy's hidden layers."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between the layers."""
+    gamma: float = 0.99
+    """Discount γ per step of an episode."""
+    gae_lambda: float = 1.0
+    """λ of generalised advantage estimation."""
+    lr: float = 5e-3
+    """Adam's step size in the outer loop."""
+    epochs: int = 5
+    """Outer gradient steps on the data of one meta-update."""
+    clip: float = 0.3
+    """PPO's ε."""
+    max_gradient_norm: float = 1.0
+    """The meta-gradient's Euclidean norm is scaled down to this."""
+    max_kl_nats: float = 0.03
+    """No further step is taken on the data of a meta-update once the adapted policies' mean KL divergence from those that
+    collected is beyond this."""
+    objective: Objective = "mean"
+    """What is optimised over tasks: their mean, the mean over the worst `cvar_share` of them, or the worst task."""
+    cvar_share: float = 0.25
+    """Share of the tasks that "cvar" looks at."""
+
+    def learner(self, cls: type[GradientLearner], spec: Spec, rule: UpdateRule, **fields: Any) -> Any:
+        """A learner of this class, with these hyperparameters."""
+        return cls(
+            spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, inner_steps=self.inner_steps,
+            later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
+            **({"first_order": False, "head_only": False} | fields),
+        )  # fmt: skip
+
+
+class MetaGradientAlgorithm(Algorithm):
+    """Descends an outer objective of the adapted policies by several Adam steps on each batch of lifetimes."""
+
+    learner: GradientLearner
+    layout: Layout = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    epochs: int = eqx.field(static=True)
+    objective: Objective = eqx.field(static=True)
+    cvar_share: Array
+    lr: Array
+    clip: Array
+    max_gradient_norm: Array
+    max_kl_nats: Array
+
+    def __init__(self, config: MetaGradient, spec: Spec, learner: GradientLearner):
+        self.learner, self.spec, self.tasks, self.epochs = learner, spec, config.tasks, config.epochs
+        self.layout = Layout(config.inner_steps + 1, config.streams, spec.episode_steps, episodes=1)
+        self.objective, self.cvar_share = config.objective, jnp.array(config.cvar_share)
+        self.lr, self.clip = jnp.array(config.lr), jnp.array(config.clip)
+        self.max_gradient_norm = jnp.array(config.max_gradient_norm)
+        self.max_kl_nats = jnp.array(config.max_kl_nats)
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """Rounds of `streams` episodes, or of half the budget where that is smaller: there must be one to adapt in."""
+        episodes = 4 * self.layout.streams if episodes is None else episodes
+        streams = min(self.layout.streams, -(-episodes // 2))
+        return dataclasses.replace(self.layout, rounds=-(-episodes // streams), streams=streams)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-5)
+        )
+
+    def init(self, key: Key[Array, ""]) -> TrainState:
+        k_theta, k_run = jax.random.split(key)
+        theta = self.learner.init(k_theta)
+        params = eqx.filter(theta, self.learner.trainable(theta))
+        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
+
+    def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        params, opt_state, aux, metrics = self.outer_step(
+            params, frozen, state.opt_state, state.aux, self.data(lifetime), key
+        )
+        theta = eqx.combine(params, frozen)
+        normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+        theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser)
+        return TrainState(theta, opt_state, state.key, state.updates, aux), metrics
+
+    def data(self, lifetime: Lifetime) -> tuple[Lifetime, Array, Array]:
+        """Lifetimes [B], the advantages [B, N, T] of the last round, and the tasks' weights [B] in the outer objective."""
+        last = trees.index(lifetime.rounds, (slice(None), -1))
+        advantage = jax.vmap(self.learner.advantages)(last)
+        returns = jnp.where(last.valid, last.reward, 0.0).sum((1, 2))
+        return lifetime, advantage, task_weights(returns, self.objective, self.cvar_share)
+
+    def outer_step(
+        self, params: Any, frozen: Any, opt_state: Any, aux: Any, data: tuple[Lifetime, Array, Array], key: Key[Array, ""]
+    ) -> tuple[Any, Any, Any, Metrics]:  # fmt: skip
+        """(params, opt_state, aux, metrics): clipped steps on the adapted policies."""
+        loss = clipped_objective(self.learner, self.layout, frozen, self.clip)
+        params, opt_state, metrics = self.descend(loss, params, opt_state, data, key)
+        return params, opt_state, aux, metrics
+
+    def descend(self, loss: Any, params: Any, opt_state: Any, data: Any, key: Key[Array, ""]) -> Any:
+        """(params, opt_state, metrics) after `epochs` Adam steps on the mean over tasks of `loss(params, task's data)`."""
+        return epochs_over_tasks(
+            loss, params, opt_state, self.optimizer, self.lr, data, key,
+            epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
+        )  # fmt: skip
+
+    @property
+    def floats_per_task(self) -> int:
+        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)

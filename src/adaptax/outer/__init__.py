@@ -1,0 +1,1 @@
+"""Outer objectives: what meta-training descends, as functions of replayed lifetimes."""
