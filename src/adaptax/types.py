@@ -104,6 +104,22 @@ class Spec:
     """True where the training tasks are the test tasks (two running directions). Reports print it."""
     ood: bool = True
     """False where the family has no out-of-distribution split."""
+    support: int = 0
+    """Labelled examples that a supervised task may be learned from; 0: the family's tasks are environments.
+
+    `observation` is then the shape of an input, and `action` the space of labels: `Discrete` for classification, an unbounded
+    `Box` for regression."""
+
+    @property
+    def supervised(self) -> bool:
+        return self.support > 0
+
+    @property
+    def measure(self) -> str:
+        """What a score of this family is; higher is better."""
+        if not self.supervised:
+            return "return"
+        return "accuracy" if isinstance(self.action, Discrete) else "−squared error"
 
 
 # --- experience --------------------------------------------------------------------------------
@@ -213,6 +229,23 @@ class Lifetime(eqx.Module):
     """[B], one PRNG key per task; every random draw of the lifetime derives from it."""
     features: Array | None = None
     """[B, F], `TaskFamily.features`, where the family has them."""
+
+
+class FewShot(eqx.Module):
+    """What B supervised tasks give: labelled examples to learn from, and others to be asked about; data, no functions.
+
+    An example is a `Step`: `obs` the input, `action` the label, `prev_action` the label of the example before it.
+    """
+
+    task: Task
+    support: Step
+    """[B, S, ...]"""
+    query: Step
+    """[B, Q, ...]; `prev_action` is the last label of the support: a query never sees another."""
+    keys: Array
+    """[B], one PRNG key per task."""
+    features: Array | None = None
+    """[B, F], the family's `features`, where it has them."""
 
 
 class Behaviour(eqx.Module):

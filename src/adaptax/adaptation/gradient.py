@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key
 from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.returns import standardise, valid_mean
+from adaptax.estimators.supervised import prediction_error
 from adaptax.estimators.surrogates import lvc
 from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size
@@ -107,7 +108,10 @@ class GradientLearner(Learner):
         return eqx.partition(policy, adapts)
 
     def inner_objective(self, theta: GradientTheta, batch: Step) -> Any:
-        """L: policy ↦ the loss of one round, Step[N, T], that a step of adaptation descends."""
+        """L: policy ↦ the loss of one round, Step[N, T], that a step of adaptation descends: the policy gradient's surrogate,
+        or the error of a supervised task's labelled examples."""
+        if self.spec.supervised:
+            return lambda policy: self.error(theta, policy, batch)
         advantage = self.advantages(batch)
         obs = jax.vmap(jax.vmap(theta.normaliser.observation))(batch.obs)
 
@@ -119,6 +123,14 @@ class GradientLearner(Learner):
             return valid_mean(self.surrogate(logp, advantage, batch), batch.valid)
 
         return loss
+
+    def error(self, theta: GradientTheta, policy: Policy, batch: Step) -> Float[Array, ""]:
+        """The mean error of a policy's predictions of the labels in Step[N, T]."""
+
+        def row(obs, label):
+            return prediction_error(policy(theta.normaliser.observation(obs)), label)
+
+        return valid_mean(jax.vmap(jax.vmap(row))(batch.obs, batch.action), batch.valid)
 
     def surrogate(
         self, logp: Float[Array, "N T"], advantage: Float[Array, "N T"], batch: Step

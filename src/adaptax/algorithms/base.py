@@ -13,7 +13,7 @@ from jaxtyping import Array, Key
 
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
-from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
+from adaptax.types import Behaviour, Layout, Metrics, Spec, TrainState
 
 
 class Algorithm(eqx.Module):
@@ -32,8 +32,10 @@ class Algorithm(eqx.Module):
         """What to collect with."""
         return Behaviour(state.theta)
 
-    def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        """One meta-update from what was collected. `TrainState.updates` is counted by the caller."""
+    def learn(self, state: TrainState, lifetime: Any, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        """One meta-update from what was collected: a `Lifetime`, or a `FewShot` where the family is supervised.
+
+        `TrainState.updates` is counted by the caller."""
         raise NotImplementedError
 
     def test_layout(self, episodes: int | None) -> Layout:
@@ -51,6 +53,15 @@ class Config(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def build(self, spec: Spec) -> Algorithm: ...
+
+
+def require_environments(spec: Spec, method: str) -> None:
+    """AdaptaxError where a family is supervised, for methods that learn from rewards alone."""
+    if spec.supervised:
+        raise AdaptaxError(
+            f"{method} learns from rewards, and the tasks of '{spec.name}' are labelled examples; `adaptax list` shows "
+            "which algorithms learn from these."
+        )
 
 
 def check_hyperparameters(config: Config) -> None:

@@ -32,6 +32,7 @@ import optax
 from adaptax.adaptation.gradient import GradientLearner
 from adaptax.adaptation.update_rules import SGD, LearnedRates
 from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.few_shot import FewShotAlgorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.chunks import chunk_size
 from adaptax.outer.trust_region import TrustRegion
@@ -64,6 +65,8 @@ class MAML(MetaGradient):
             GradientLearner, spec, LearnedRates(lr) if self.learned_inner_lr else SGD(lr),
             first_order=self.first_order, head_only=self.head_only,
         )  # fmt: skip
+        if spec.supervised:
+            return FewShotAlgorithm(self, spec, learner, self.inner_steps)
         algorithm = TrustRegionMAML if self.outer == "trpo" else MetaGradientAlgorithm
         return algorithm(self, spec, learner)
 

@@ -25,7 +25,10 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax import trees
+from adaptax.adaptation.gradient import GradientLearner
+from adaptax.adaptation.update_rules import Adam
 from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.few_shot import FewShotAlgorithm
 from adaptax.collection.replay import replay, replay_with_values
 from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.ppo import PPOCoefficients, epochs_over_tasks, ppo_loss
@@ -72,9 +75,20 @@ class MultiTask:
     max_gradient_norm: float = 0.5
     """The gradient's Euclidean norm is scaled down to this."""
 
-    def build(self, spec: Spec) -> MultiTaskAlgorithm:
+    def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
+        if spec.supervised:
+            return FewShotAlgorithm(self, spec, self.joint_learner(spec), adaptations=0)
         return MultiTaskAlgorithm(self, spec)
+
+    def joint_learner(self, spec: Spec) -> GradientLearner:
+        """On supervised tasks: one network for all, which adapts by Adam steps where it is to be fine-tuned."""
+        lr = jnp.array(self.fine_tune_lr if self.fine_tune_steps else 0.0)
+        return GradientLearner(
+            spec=spec, hidden=self.hidden, activation="relu", rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
+            first_order=False, head_only=False, inner_steps=0, later_lr_factor=jnp.array(1.0),
+            γ=jnp.array(1.0), λ=jnp.array(1.0),
+        )  # fmt: skip
 
 
 class MultiTaskTheta(eqx.Module):

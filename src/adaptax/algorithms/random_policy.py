@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.learner import Learner
 from adaptax.networks.distributions import uniform
 from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, TrainState
@@ -20,6 +20,7 @@ class RandomPolicy:
 
     def build(self, spec: Spec) -> RandomAlgorithm:
         """The algorithm for a family's spec."""
+        require_environments(spec, "The random policy")
         return RandomAlgorithm(spec)
 
 

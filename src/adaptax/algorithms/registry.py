@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from adaptax.algorithms.base import Config, check_hyperparameters
+from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError, near
+from adaptax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,24 @@ class Entry:
     """The paper's hyperparameters (`--preset paper`)."""
     updates: int = 100
     """Meta-updates that a small family needs."""
+    supervised: Config | None = None
+    """As `default`, for families of supervised tasks; None: it learns from rewards alone."""
+    paper_supervised: Config | None = None
+    """As `paper`, likewise."""
+    supervised_updates: int = 5000
+
+    def defaults(self, spec: Spec) -> tuple[Config, int]:
+        """Hyperparameters and meta-updates to start from on a family; AdaptaxError where the method cannot learn on it."""
+        if not spec.supervised:
+            return self.default, self.updates
+        if self.supervised is None:
+            require_environments(spec, type(self.default).__name__)
+        assert self.supervised is not None
+        return self.supervised, self.supervised_updates
+
+    def papers(self, spec: Spec) -> Config | None:
+        """The paper's hyperparameters for a family, where there are some."""
+        return self.paper_supervised if spec.supervised else self.paper
 
 
 PAPER_MAML = MAML(
@@ -41,6 +60,13 @@ PAPER_MAML = MAML(
     max_kl_nats=0.01,
 )
 """Finn et al. 2017, appendix A.2."""
+
+FEW_SHOT = MAML(
+    tasks=25, inner_steps=5, inner_lr=0.01, later_lr_factor=1.0, hidden=(40, 40), activation="relu", lr=2e-3, max_gradient_norm=10.0
+)  # fmt: skip
+"""Supervised tasks: the network of Finn et al. 2017, §5.1, with as many inner steps as keep steps beyond them from diverging."""
+PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
+"""Finn et al. 2017, §5.1."""
 
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
@@ -59,6 +85,8 @@ ENTRIES: dict[str, Entry] = {
         MAML(),
         learns_on=("point-navigation",),
         paper=PAPER_MAML,
+        supervised=FEW_SHOT,
+        paper_supervised=PAPER_FEW_SHOT,
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
@@ -70,14 +98,26 @@ ENTRIES: dict[str, Entry] = {
     "fomaml": Entry(
         "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
+        supervised=dataclasses.replace(FEW_SHOT, first_order=True),
+        paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
+    ),
+    "anil": Entry(
+        "MAML that adapts the last layer alone (Raghu et al. 2020)",
+        "gradient",
+        MAML(head_only=True),
+        learns_on=(),
+        supervised=dataclasses.replace(FEW_SHOT, head_only=True),
     ),
     "meta-sgd": Entry(
         "MAML that learns a step size per parameter (Li et al. 2017)",
         "gradient",
         MAML(learned_inner_lr=True),
         learns_on=("point-navigation",),
+        supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
     ),
-    "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300),
+    "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
+        supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0),
+    ),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
         "baseline",

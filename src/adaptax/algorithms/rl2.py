@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.collection.replay import replay
 from adaptax.estimators.ppo import PPOCoefficients, epochs_over_tasks, ppo_loss
 from adaptax.estimators.returns import discounts, following_in_lifetime, gae, standardise
@@ -71,6 +71,7 @@ class RL2:
 
     def build(self, spec: Spec) -> RL2Algorithm:
         """The algorithm for a family's spec."""
+        require_environments(spec, "RL²")
         return RL2Algorithm(self, spec)
 
 

@@ -16,7 +16,7 @@ from adaptax.evaluation.baselines import with_baselines
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.folder import save_evaluations
 from adaptax.evaluation.result import Evaluation, comparable_scores
-from adaptax.evaluation.summaries import evaluation_summaries, mean_interval
+from adaptax.evaluation.summaries import evaluation_summaries, mean_interval, measure_in_words
 from adaptax.reports.numbers import bracket, count, decimals, duration, number, percent
 from adaptax.reports.tables import Table, headline
 
@@ -35,7 +35,7 @@ class Evaluate:
     tasks: Annotated[int, arg(metavar="N")] = 100
     """How many tasks."""
     episodes: Annotated[int | None, arg(metavar="E", help_behavior_hint="")] = None
-    """Episodes that each task is given; default: the algorithm's habit."""
+    """Episodes that each task is given, or adaptation steps on a supervised one; default: the algorithm's habit."""
     modal: bool = False
     """Take the most likely action instead of a sample."""
     baselines: bool = False
@@ -83,8 +83,10 @@ def adaptation(e: Evaluation) -> Table:
     places = decimals([(high - low) / 2 for low, high in intervals.values()], curve.mean((0, 1)).tolist())
     columns = {
         "round" if e.by_round else "episode": [str(p) for p in points],
-        "env steps before": [count(float(consumed[p])) for p in points],
-        "return": [number(float(curve[:, :, p].mean()), places) for p in points],
+        f"{'env' if e.unit == 'environment steps' else 'adaptation'} steps before": [
+            count(float(consumed[p])) for p in points
+        ],
+        e.measure: [number(float(curve[:, :, p].mean()), places) for p in points],
         "95% interval": [bracket(*intervals[p], places) for p in points],
     }
     if success is not None:
@@ -92,10 +94,10 @@ def adaptation(e: Evaluation) -> Table:
     if regret is not None:
         columns["regret"] = [number(float(regret[p]), places) for p in points]
     return Table(
-        f"{e.label} on {e.family}, {e.split} tasks: mean return of an episode as it adapts",
+        f"{e.label} on {e.family}, {e.split} tasks: mean {measure_in_words(e)} as it adapts",
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        "0 is before any adaptation. env steps before: steps of the new task that had been used by then.",
+        f"0 is before any adaptation. Steps before: {e.unit} of the new task that had been used by then.",
         frozenset(),
     )
 
@@ -113,6 +115,12 @@ def sentences(e: Evaluation) -> list[str]:
         places = decimals([(high - low) / 2], [gain])
         lines.append(
             f"Adapted − unadapted: {number(gain, places)}, 95% interval {bracket(low, high, places)}."
+        )
+    if len(e.per_task()) > 1:
+        places = decimals([e.spread()], [e.worst_tenth()])
+        lines.append(
+            f"Spread over tasks after adaptation: standard deviation {number(e.spread(), places)}, mean of the worst tenth "
+            f"{number(e.worst_tenth(), places)}."
         )
     if e.shared_tasks:
         lines.append("The family trains and tests on the same tasks.")
@@ -137,6 +145,7 @@ def record(e: Evaluation, scored: tuple[str, np.ndarray]) -> dict[str, Any]:
         "split": e.split,
         "shared_tasks": e.shared_tasks,
         "actions": e.actions,
+        "measure": e.measure,
         "tasks": curve.shape[1],
         "seeds": curve.shape[0],
         "points": [
@@ -156,6 +165,7 @@ def record(e: Evaluation, scored: tuple[str, np.ndarray]) -> dict[str, Any]:
             "mean": float(scores.mean()),
             "interval": list(summary.interval),
         },
+        "spread_over_tasks": {"standard_deviation": e.spread(), "worst_tenth": e.worst_tenth()},
         "adapted_minus_unadapted": {"mean": gain, "interval": [gain_low, gain_high]},
         "cost": {
             "seconds": e.seconds,

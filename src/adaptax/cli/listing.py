@@ -10,6 +10,7 @@ from adaptax.cli.output import show, show_json
 from adaptax.cli.spaces import in_words
 from adaptax.reports.tables import Table
 from adaptax.tasks import registry as families
+from adaptax.types import Spec
 
 MARKS = {"learning": "●", "runs": "○", "no": "—"}
 
@@ -37,7 +38,7 @@ def facts() -> dict[str, Any]:
                 "kind": entry.kind,
                 "learning": bool(entry.learns_on),
                 "learns_on": list(entry.learns_on),
-                "presets": ["default"] + (["paper"] if entry.paper else []),
+                "presets": ["default"] + (["paper"] if entry.paper or entry.paper_supervised else []),
                 "updates": entry.updates,
             }
             for name, entry in algorithms.ENTRIES.items()
@@ -52,21 +53,23 @@ def facts() -> dict[str, Any]:
                 "episodes": specs[name].episodes,
                 "features": specs[name].features,
                 "shared_tasks": specs[name].shared_tasks,
+                "supervised": specs[name].supervised,
                 "splits": ["train", "test"] + (["ood"] if specs[name].ood else []),
             }
             for name, entry in families.ENTRIES.items()
         ],
         "support": {
-            name: {family: _support(entry, family, spec.features) for family, spec in specs.items()}
+            name: {family: _support(entry, family, spec) for family, spec in specs.items()}
             for name, entry in algorithms.ENTRIES.items()
         },
     }
 
 
-def _support(entry: algorithms.Entry, family: str, features: int) -> str:
+def _support(entry: algorithms.Entry, family: str, spec: Spec) -> str:
     if family in entry.learns_on:
         return "learning"
-    return "no" if getattr(entry.default, "told", False) and not features else "runs"
+    blind = getattr(entry.default, "told", False) and not spec.features
+    return "no" if blind or (spec.supervised and entry.supervised is None) else "runs"
 
 
 def tables(record: dict[str, Any]) -> list[Table]:
@@ -96,8 +99,8 @@ def tables(record: dict[str, Any]) -> list[Table]:
                     f["summary"],
                     "×".join(map(str, f["observation"])),
                     f["action"],
-                    f"≤ {f['episode_steps']} steps",
-                    f"{f['episodes']} episodes",
+                    f"{f['episode_steps']} examples" if f["supervised"] else f"≤ {f['episode_steps']} steps",
+                    "" if f["supervised"] else f"{f['episodes']} episodes",
                     " ".join(f["splits"]) + (" (shared)" if f["shared_tasks"] else ""),
                 ]
                 for f in record["families"]

@@ -21,6 +21,7 @@ from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run, load_run, run_folders
 from adaptax.training.train import resume, train
+from adaptax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Train:
 
     def execute(self) -> int:
         options = self.options
-        updates = algorithms.entry(options.algorithm).updates if options.updates is None else options.updates
+        usual = algorithms.entry(options.algorithm).defaults(self.family.spec)[1]
+        updates = usual if options.updates is None else options.updates
         folders = options.folders(self.family.spec.name)
         for i, (seed, folder) in enumerate(folders.items()):
             with progress() as report, _told_how_to_go_on(folder):
@@ -88,8 +90,9 @@ def train_command(args: Sequence[str]) -> Train:
         raise AdaptaxError(
             "ALGORITHM and FAMILY come first: adaptax train ALGORITHM FAMILY --updates 100 ..."
         )
-    config = _config(args[0], args)
+    algorithms.entry(args[0])  # a wrong name is told before a wrong family
     family = families.make_family(args[1])
+    config = _config(args[0], family.spec, args)
     unprefixed = arg(name="")
     fields: list[Any] = [
         ("options", Annotated[Options, unprefixed]),
@@ -103,13 +106,15 @@ def train_command(args: Sequence[str]) -> Train:
     return Train(found.options, found.hyperparameters, getattr(found, "family", family))
 
 
-def _config(name: str, args: Sequence[str]) -> Config:
+def _config(name: str, spec: Spec, args: Sequence[str]) -> Config:
     """The hyperparameters of the preset that the arguments name."""
     entry = algorithms.entry(name)
+    default, of_paper = entry.defaults(spec)[0], entry.papers(spec)
     paper = "--preset=paper" in args or ("--preset", "paper") in itertools.pairwise(args)
-    if paper and entry.paper is None:
-        raise AdaptaxError(f"'{name}' has no preset 'paper'; leave --preset out.")
-    return entry.paper if paper and entry.paper else entry.default
+    if paper and of_paper is None:
+        on = f" for {spec.name}" if entry.paper or entry.paper_supervised else ""
+        raise AdaptaxError(f"'{name}' has no preset 'paper'{on}; leave --preset out.")
+    return of_paper if paper and of_paper else default
 
 
 def seed_list(text: str) -> list[int]:

@@ -30,6 +30,8 @@ ENOUGH = 0.99
 POLICY = MultiTask()
 FINE_TUNED = MultiTask(fine_tune_steps=20)
 TOLD = MultiTask(told=True)
+JOINT = MultiTask(max_gradient_norm=10.0, fine_tune_lr=1e-2)
+"""On supervised tasks."""
 
 
 def with_baselines(
@@ -47,6 +49,8 @@ def with_baselines(
     they. `report` is told the progress of their training. KeyboardInterrupt where that is interrupted; another call goes on.
     """
     learner = evaluate(runs, split, tasks, episodes, modal=modal)
+    if learner.supervised:
+        return [learner, *_supervised_rows(runs, split, tasks, episodes, directory, report)]
     layout = runs[0].algorithm.test_layout(episodes)
     policies = [_trained(POLICY, run, directory / "multi-task", report) for run in runs]
     # Fine-tuning changes nothing in training, so that its policy is the multi-task one.
@@ -65,6 +69,39 @@ def with_baselines(
     return [learner] + [
         evaluate(members, split, tasks, layout=layout, family=runs[0].family, modal=modal, label=label)
         for label, members, layout in rows
+    ]
+
+
+def _supervised_rows(
+    runs: Sequence[Run], split: Split, tasks: int, adaptations: int | None, directory: Path, report: Report
+) -> list[Evaluation]:
+    """multi-task, fine-tune and from-scratch on supervised tasks: a network of the learner's size, as many labelled examples."""
+    config = runs[0].config
+    sized = {name: getattr(config, name) for name in ("tasks", "hidden", "lr") if hasattr(config, name)}
+    joint = dataclasses.replace(JOINT, **sized)
+    tuned = dataclasses.replace(joint, fine_tune_steps=1)
+    policies = []
+    for run in runs:
+        policies.append(
+            train_or_resume(
+                joint,
+                run.family,
+                run.updates,
+                run.seed,
+                directory / "multi-task" / f"seed-{run.seed}",
+                report,
+            )
+        )
+        if policies[-1].updates < run.updates:
+            raise KeyboardInterrupt
+    rows = [
+        ("multi-task", policies),
+        ("fine-tune", [dataclasses.replace(run, config=tuned, _algorithm=None) for run in policies]),
+        ("from-scratch", [train(tuned, run.family, 0, run.seed, report=silent) for run in runs]),
+    ]
+    family = runs[0].family
+    return [
+        evaluate(members, split, tasks, adaptations, family=family, label=label) for label, members in rows
     ]
 
 

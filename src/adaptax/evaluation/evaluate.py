@@ -15,15 +15,18 @@ import numpy as np
 from adaptax import keys
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
+from adaptax.collection.few_shot import draw_few_shot, prediction_curve
 from adaptax.collection.host import collect_host
 from adaptax.collection.workers import WorkerPool, exit_if_unguarded
 from adaptax.errors import AdaptaxError
+from adaptax.estimators.returns import valid_mean
+from adaptax.estimators.supervised import prediction_score
 from adaptax.evaluation.result import Evaluation
 from adaptax.learner import Learner
-from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, Split, TaskFamily
+from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, JaxFamily, Split, SupervisedFamily, TaskFamily
 from adaptax.training.program import draw_tasks, lifetime_keys
 from adaptax.training.run import Run
-from adaptax.types import Behaviour, Layout, Spec, Step, Task, Theta
+from adaptax.types import Behaviour, FewShot, Layout, Spec, Step, Task, Theta
 
 EVALUATION_SEED = 20_000
 """Tasks are drawn with this key unless another is given: all methods meet the same ones."""
@@ -71,7 +74,7 @@ def evaluate(
         learner, theta = run.algorithm.learner, run.state.theta
         # Each seed of the learner has its own dice; the tasks are the same.
         task_keys = lifetime_keys(keys.evaluation(key, keys.LIFETIMES, run.seed), tasks)
-        play = play_host if host else play_jax
+        play = play_host if host else play_few_shot if spec.supervised else play_jax
         per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
         report(i + 1, len(runs))
     returns, lengths, successes = zip(*per_seed, strict=True)
@@ -85,6 +88,7 @@ def evaluate(
         lengths=np.stack(lengths),
         successes=None if successes[0] is None else np.stack(successes),
         optimal=optimal_returns(family, drawn, tasks),
+        measure=spec.measure,
         seconds=time.perf_counter() - started,
         peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         training_env_steps=[run.env_steps for run in runs],
@@ -131,6 +135,36 @@ def _play(learner, theta, family, layout, tasks, task_keys, modal, chunk):
         return per_episode(rounds, layout)
 
     return map_tasks(one_task, (tasks, task_keys), chunk)
+
+
+def play_few_shot(
+    learner: Learner,
+    theta: Theta,
+    family: SupervisedFamily,
+    layout: Layout,
+    tasks: Any,
+    task_keys: Any,
+    modal: bool,
+) -> tuple[np.ndarray, np.ndarray, None]:
+    """Score of the queries [M, K, 1, 1] before adaptation to the support and after each, and lengths of 1."""
+    scores = np.asarray(_ask(learner, theta, family, layout.rounds - 1, tasks, task_keys))
+    return scores[:, :, None, None], np.ones((*scores.shape, 1, 1)), None
+
+
+def _ask(learner, theta, family, adaptations, tasks, task_keys):
+    # The family is no argument: its arrays may not be hashable, and are constants of the program.
+    @eqx.filter_jit
+    def all_tasks(learner, theta, tasks, task_keys):
+        data = draw_few_shot(family, tasks, task_keys, "test")
+
+        def one_task(data: FewShot):
+            outs = prediction_curve(learner, theta, data, adaptations)
+            score = jax.vmap(jax.vmap(prediction_score), (0, None))(outs.dist, data.query.action)
+            return jax.vmap(valid_mean, (0, None))(score, data.query.valid)
+
+        return map_tasks(one_task, data, int(np.clip(1000 // data.query.obs.shape[1] + 1, 1, len(task_keys))))
+
+    return all_tasks(learner, theta, tasks, task_keys)
 
 
 def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -181,7 +215,7 @@ def _per_episode_of_tasks(rounds, layout):
     return jax.vmap(lambda r: per_episode(r, layout))(rounds)
 
 
-def test_tasks(family: TaskFamily, split: Split, number: int, seed: int) -> Task:
+def test_tasks(family: JaxFamily, split: Split, number: int, seed: int) -> Task:
     """The tasks of a JAX family that every evaluation with this seed meets."""
     return draw_tasks(family, keys.evaluation(jax.random.key(seed), keys.TASKS), split, number)
 
@@ -195,6 +229,8 @@ def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) ->
 
 def optimal_returns(family: AnyFamily, tasks: Any, number: int) -> np.ndarray | None:
     """The best expected return of an episode of each task [M], where the family knows it."""
+    if isinstance(family, SupervisedFamily):
+        return None
     if isinstance(family, HostFamily):
         values = [family.optimal(task) for task in tasks]
         return None if values[0] is None else np.asarray(values, np.float64)

@@ -66,7 +66,7 @@ def command(run: Run) -> str:
     reference, fields = record["reference"], record.get("fields", {})
     entry = families.ENTRIES.get(reference)
     usual = dataclasses.asdict(entry.cls()) if entry and dataclasses.is_dataclass(entry.cls) else {}
-    default = dataclasses.asdict(algorithms.entry(run.algorithm_name).default)  # type: ignore[call-overload]
+    default = dataclasses.asdict(algorithms.entry(run.algorithm_name).defaults(run.spec)[0])  # type: ignore[call-overload]
     ours = dataclasses.asdict(run.config)  # type: ignore[call-overload]
     words = [
         "adaptax",

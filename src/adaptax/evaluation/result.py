@@ -36,12 +36,19 @@ class Evaluation:
     """[M], the best expected return of an episode, where known."""
     seconds: float
     peak_megabytes: float
+    measure: str = "return"
+    """What a score is: `Spec.measure`. A supervised task's "episodes" are adaptations to its support, each of length 1."""
     training_env_steps: list[int] = dataclasses.field(default_factory=list)
     """Per seed, what meta-training took."""
     training_seconds: list[float] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
         bad = int((~np.isfinite(self.returns)).sum())
+        if bad and self.supervised:
+            raise AdaptaxError(
+                f"{bad} of {self.returns.size} predictions of '{self.label}' on '{self.family}' are NaN or infinite: its "
+                "adaptation diverges when repeated; train with a smaller inner_lr or more inner_steps, or lower later_lr_factor."
+            )
         if bad:
             raise AdaptaxError(
                 f"{bad} of {self.returns.size} episodes of '{self.label}' on '{self.family}' have a NaN or infinite return; "
@@ -51,7 +58,16 @@ class Evaluation:
     @property
     def by_round(self) -> bool:
         """Whether the learner's progress shows from round to round (True) or from episode to episode of one stream."""
-        return self.returns.shape[2] > 1
+        return self.returns.shape[2] > 1 or self.supervised
+
+    @property
+    def supervised(self) -> bool:
+        return self.measure != "return"
+
+    @property
+    def unit(self) -> str:
+        """What is used up along the adaptation curve."""
+        return "adaptation steps" if self.supervised else "environment steps"
 
     def curve(self) -> np.ndarray:
         """[S, M, P]: the mean episode return at each point of the adaptation curve, rounds or episodes."""
@@ -66,6 +82,19 @@ class Evaluation:
     def scores(self) -> np.ndarray:
         """[S, M]: one number a task, the return of the last round's streams (a lifetime's total where there is one round)."""
         return self.returns[:, :, -1].sum(3).mean(2)
+
+    def per_task(self) -> np.ndarray:
+        """[M]: the last point of the adaptation curve, averaged over seeds."""
+        return self.curve()[:, :, -1].mean(0)
+
+    def spread(self) -> float:
+        """Standard deviation over tasks of `per_task`: how unlike the tasks fare."""
+        return float(self.per_task().std(ddof=1)) if self.returns.shape[1] > 1 else 0.0
+
+    def worst_tenth(self) -> float:
+        """Mean of `per_task` over the tenth of the tasks where it is least, rounded up to whole tasks."""
+        ordered = np.sort(self.per_task())
+        return float(ordered[: max(1, -(-len(ordered) // 10))].mean())
 
     def mean(self) -> float:
         return float(self.scores().mean())
@@ -133,6 +162,8 @@ def comparable_scores(
     episodes together; otherwise the return of an episode at the end of the adaptation curve.
     """
     episodes = {e.returns[0, 0].size for e in evaluations}
+    if evaluations[0].supervised:
+        return f"{evaluations[0].measure} after adaptation", [e.curve()[:, :, -1] for e in evaluations]
     if evaluations[0].by_round or len(episodes) > 1:
         return "return of an episode after adaptation", [e.curve()[:, :, -1] for e in evaluations]
     return f"return of {episodes.pop()} episodes together", [e.returns.sum((2, 3, 4)) for e in evaluations]

@@ -34,6 +34,9 @@ def _evaluation_summary(evaluation: Evaluation, what: str, scores: np.ndarray) -
         iqm=float(statistics.iqm(scores)),
         interval=statistics.interval(scores),
         score=what,
+        measure=measure_in_words(evaluation),
+        unit=evaluation.unit,
+        worst_tenth=evaluation.worst_tenth(),
         success_rate=None if success is None else float(success[-1]),
         regret=None if regret is None else float(regret[-1]),
         n_tasks=curve.shape[1],
@@ -43,6 +46,11 @@ def _evaluation_summary(evaluation: Evaluation, what: str, scores: np.ndarray) -
         kind=kind(evaluation.label),
         shared_tasks=evaluation.shared_tasks,
     )
+
+
+def measure_in_words(evaluation: Evaluation) -> str:
+    """What a point of the adaptation curve is the mean of."""
+    return evaluation.measure if evaluation.supervised else "return of an episode"
 
 
 def mean_interval(scores: np.ndarray) -> tuple[float, float]:

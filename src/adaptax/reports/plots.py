@@ -78,12 +78,14 @@ def learning_curve(runs: Sequence[RunSummary]) -> Figure:
             )
         ends.append(_End(name, x[-1], mean[-1], colour))
     axes.set_xlim(0, 1.02 * max([1.0, *(end.x for end in ends)]))
-    _finish(figure, axes, ends, "environment steps of meta-training", "mean return")
+    supervised = any(e.unit != "environment steps" for run in runs for e in run.evaluations)
+    steps, score = ("labelled examples", "mean score") if supervised else ("environment steps", "mean return")
+    _finish(figure, axes, ends, f"{steps} of meta-training", score)
     return figure
 
 
 def adaptation_curve(evaluations: Sequence[EvaluationSummary]) -> Figure:
-    """Mean return of an episode against the environment steps of the new task that were used before it.
+    """The mean measure (return of an episode, say) against the environment steps of the new task that were used before it.
 
     Bands are 95% intervals. A method with a single point is a line across the plot, with a mark at its point.
     """
@@ -107,7 +109,8 @@ def adaptation_curve(evaluations: Sequence[EvaluationSummary]) -> Figure:
         label = f"{e.label} ({e.split})" if several_splits else e.label
         ends.append(_End(label, np.inf if single else e.steps_consumed[-1], e.mean[-1], colour))
     _scale_steps(axes, np.array([s for e in evaluations for s in e.steps_consumed], float))
-    _finish(figure, axes, ends, "environment steps of the new task used so far", "mean return of an episode")
+    unit, measure = evaluations[0].unit, evaluations[0].measure
+    _finish(figure, axes, ends, f"{unit} of the new task used so far", f"mean {measure}")
     return figure
 
 

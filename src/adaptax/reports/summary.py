@@ -23,11 +23,11 @@ class EvaluationSummary:
     split: str
     """"train", "test" or "ood"."""
     steps_consumed: Sequence[Number]
-    """[P], environment steps of the new task that had been used before each point."""
+    """[P], what had been used of the new task before each point, in `unit`s."""
     episodes: Sequence[int]
     """[P], the index of the round or episode that each point measures."""
     mean: Sequence[Number]
-    """[P], mean return of an episode over tasks and seeds."""
+    """[P], mean of `measure` over tasks and seeds."""
     low: Sequence[Number]
     """[P], lower end of the 95% interval of `mean`."""
     high: Sequence[Number]
@@ -38,6 +38,12 @@ class EvaluationSummary:
     """95% interval of `iqm`."""
     score: str = "return after adaptation"
     """What `iqm` and `interval` are of."""
+    measure: str = "return of an episode"
+    """What `mean` is the mean of."""
+    unit: str = "environment steps"
+    """Of `steps_consumed`."""
+    worst_tenth: Number | None = None
+    """Mean of `measure` after adaptation over the tenth of the tasks on which it is least."""
     success_rate: Number | None = None
     """Share of episodes that succeed after adaptation, 0 to 1, where the family defines success."""
     regret: Number | None = None

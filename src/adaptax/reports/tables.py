@@ -57,7 +57,8 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
         "method": [e.label for e in shown],
         "IQM": [number(e.iqm, of_scores) for e in shown],
         "95% interval": [bracket(*e.interval, of_scores) for e in shown],
-        "return as it adapts": [_path(e, of_curves) for e in shown],
+        "as it adapts": [_path(e, of_curves) for e in shown],
+        "worst tenth": [number(e.worst_tenth, of_curves) for e in shown],
         "steps used": [count(e.steps_consumed[-1]) for e in shown],
         "success": [percent(e.success_rate) for e in shown],
         "regret": [number(e.regret, of_curves) for e in shown],
@@ -65,16 +66,20 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
         "actions": [e.actions for e in shown],
         "time": [duration(e.seconds) for e in shown],
     }
-    for optional in ("success", "regret"):
+    for optional in ("success", "regret", "worst tenth"):
         if set(columns[optional]) == {NOTHING}:
             del columns[optional]
     constant = [name for name in ("tasks × seeds", "actions") if len(set(columns[name])) == 1]
     same = ", ".join(f"{name} {columns.pop(name)[0]}" for name in constant)
+    measure, unit = (
+        " / ".join(dict.fromkeys(getattr(e, name) for e in shown)) for name in ("measure", "unit")
+    )
     scores = " / ".join(dict.fromkeys(e.score for e in shown))
     note = (
-        f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. Return as it "
-        f"adapts: mean return of an episode before adaptation and along it (at most {PATH_POINTS} points). Steps "
-        "used: environment steps of the new task before the last point. Time: wall clock of the evaluation."
+        f"IQM: interquartile mean of the {scores} over tasks and seeds, with its bootstrap interval. As it "
+        f"adapts: mean {measure} before adaptation and along it (at most {PATH_POINTS} points). Worst tenth: the same after "
+        f"adaptation, over the tenth of the tasks where it is least. Steps used: {unit} of the new task before the last point. "
+        "Time: wall clock of the evaluation."
     )
     names = list(columns)
     return Table(
@@ -82,7 +87,7 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
         names,
         list(zip(*columns.values(), strict=True)),
         note + (f" In all rows: {same}." if same else ""),
-        frozenset(i for i, name in enumerate(names) if name in ("method", "return as it adapts", "actions")),
+        frozenset(i for i, name in enumerate(names) if name in ("method", "as it adapts", "actions")),
         _strong(shown),
     )
 
@@ -126,7 +131,7 @@ def adaptation(evaluations: Sequence[EvaluationSummary]) -> Table:
         for i, (episode, steps, mean, low, high) in enumerate(points):
             name = [e.label, e.split] if i == 0 else ["", ""]
             rows.append([*name, str(episode), count(steps), number(mean, places), bracket(low, high, places)])
-    columns = ["method", "split", "point", "steps used before", "mean return", "95% interval"]
+    columns = ["method", "split", "point", "steps used before", "mean", "95% interval"]
     return Table("Every adaptation point", columns, rows, text_columns=frozenset({0, 1}))
 
 

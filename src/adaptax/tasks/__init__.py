@@ -6,9 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adaptax.tasks.arrays import from_arrays
     from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
-    from adaptax.tasks.base import HostFamily, TaskFamily
+    from adaptax.tasks.base import Examples, HostFamily, SupervisedFamily, TaskFamily
     from adaptax.tasks.cartpole import CartPole
+    from adaptax.tasks.functions import Sinusoid
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
     from adaptax.tasks.tabular import TabularMDP
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
 __all__ = [
     "BernoulliBandit",
     "CartPole",
+    "Examples",
     "GaussianBandit",
     "GymnasiumFamily",
     "HostFamily",
     "PointNavigation",
+    "Sinusoid",
     "SparsePointNavigation",
+    "SupervisedFamily",
     "TabularMDP",
     "TaskFamily",
+    "from_arrays",
 ]
 
 # Imported when first used: worker processes need none of it, and start without JAX.
@@ -36,6 +42,10 @@ _PLACES = {
     "SparsePointNavigation": "adaptax.tasks.point_navigation",
     "TabularMDP": "adaptax.tasks.tabular",
     "TaskFamily": "adaptax.tasks.base",
+    "Examples": "adaptax.tasks.base",
+    "Sinusoid": "adaptax.tasks.functions",
+    "SupervisedFamily": "adaptax.tasks.base",
+    "from_arrays": "adaptax.tasks.arrays",
 }
 
 

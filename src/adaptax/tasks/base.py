@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from adaptax.types import Box, Outcome, Spec, Task
 
@@ -92,7 +93,58 @@ class HostFamily:
         return None
 
 
-AnyFamily = TaskFamily | HostFamily
+class Examples(eqx.Module):
+    """Labelled examples of one supervised task."""
+
+    support_x: Float[Array, "S ..."]
+    support_y: Array
+    """Int[S] classes, or Float[S, d]."""
+    query_x: Float[Array, "Q ..."]
+    query_y: Array
+    support_valid: Bool[Array, " S"] | None = None
+    """False in rows that only fill up; None: all are examples."""
+    query_valid: Bool[Array, " Q"] | None = None
+
+
+class SupervisedFamily:
+    """A family of related supervised tasks: few labelled examples of an unseen task, the support, must do.
+
+    Subclasses are written for ONE task. Splits are as those of `TaskFamily`.
+    """
+
+    @property
+    def spec(self) -> Spec:
+        """With `support` set."""
+        raise NotImplementedError
+
+    def sample(self, key: Key[Array, ""], split: Split) -> Task:
+        """Draws one task of a split."""
+        raise NotImplementedError
+
+    def examples(self, key: Key[Array, ""], task: Task, split: Split) -> Examples:
+        """Draws a support and a query set of a task; their sizes may depend on the split, not on the task."""
+        raise NotImplementedError
+
+    def features(self, task: Task) -> Array | None:
+        """float32[F]: the hidden task in numbers, for decoders."""
+        return None
+
+    def prepared(self, x: np.ndarray) -> np.ndarray:
+        """A user's inputs [n, ...] in the scale that learners of this family see."""
+        return np.asarray(x, np.float32)
+
+    def prepared_labels(self, y: np.ndarray) -> np.ndarray:
+        """A user's labels [n, ...] as learners of this family see them."""
+        return np.asarray(y)
+
+    def restored(self, y: np.ndarray) -> np.ndarray:
+        """A learner's predictions [n, ...] as the user knows labels."""
+        return y
+
+
+JaxFamily = TaskFamily | SupervisedFamily
+"""Families whose tasks are pytrees, drawn inside the jitted program."""
+AnyFamily = TaskFamily | SupervisedFamily | HostFamily
 
 
 def to_environment(space: Any, action: Array) -> Array:

@@ -6,20 +6,25 @@ import dataclasses
 from typing import Any
 
 from adaptax.errors import AdaptaxError, near
+from adaptax.tasks.arrays import ArrayTasks
 from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
-from adaptax.tasks.base import AnyFamily, TaskFamily
+from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
+from adaptax.tasks.functions import Sinusoid
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.tabular import TabularMDP
+
+ARRAYS = "arrays"
+"""What a run records of a family that was made of arrays in memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One family of the library."""
 
-    cls: type[TaskFamily]
+    cls: type[JaxFamily]
     summary: str
     """One line."""
 
@@ -33,6 +38,7 @@ ENTRIES: dict[str, Entry] = {
     "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
     "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle; reward only near it"),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
+    "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
 }
 
 
@@ -42,12 +48,17 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
     `fields` override those of a family of the library. Raises AdaptaxError where there is none of that name.
     """
     kind, _, rest = reference.partition(":")
+    if kind == ARRAYS:
+        raise AdaptaxError(
+            f"The family '{rest}' was made of arrays in memory, which a run does not keep; make it again with "
+            "ax.tasks.from_arrays and hand it over: ax.load(DIR, family=...)."
+        )
     if kind == "gymnasium":
         return GymnasiumFamily.from_reference(rest)
     if kind == "jax":
         family, _ = import_reference(rest)
         family = without_arguments(family) if isinstance(family, type) else family
-        if not isinstance(family, TaskFamily):
+        if not isinstance(family, TaskFamily | SupervisedFamily):
             raise AdaptaxError(
                 f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template."
             )
@@ -67,6 +78,8 @@ def describe(family: AnyFamily) -> dict[str, Any]:
     if isinstance(family, GymnasiumFamily):
         return {"reference": f"gymnasium:{family.reference}"}
     cls = type(family)
+    if isinstance(family, ArrayTasks):
+        return {"reference": f"{ARRAYS}:{family.name}"}
     fields = dataclasses.asdict(family) if dataclasses.is_dataclass(family) else {}
     for name, entry in ENTRIES.items():
         if cls is entry.cls:

@@ -13,8 +13,9 @@ from jaxtyping import Array, Key
 from adaptax import keys, trees
 from adaptax.algorithms.base import Algorithm
 from adaptax.collection.collect import collect
-from adaptax.tasks.base import Split, TaskFamily
-from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Step, Task, TrainState
+from adaptax.collection.few_shot import draw_few_shot
+from adaptax.tasks.base import JaxFamily, Split, SupervisedFamily
+from adaptax.types import Behaviour, FewShot, Layout, Lifetime, Metrics, Step, Task, TrainState
 
 MOST_UPDATES = 64
 """Meta-updates that one dispatch may do; its metrics come back in a buffer of this length."""
@@ -32,7 +33,7 @@ class Dispatch(NamedTuple):
     """False where the last update tried gave a NaN or an infinity; `state` is the one before it."""
 
 
-def draw_tasks(family: TaskFamily, key: Key[Array, ""], split: Split, number: int) -> Task:
+def draw_tasks(family: JaxFamily, key: Key[Array, ""], split: Split, number: int) -> Task:
     """`number` tasks of a split; task i depends on (key, split, i) alone."""
     key = jax.random.fold_in(key, ("train", "test", "ood").index(split))
     return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), split))(jnp.arange(number))
@@ -68,27 +69,33 @@ def behaviour_and_keys(
 
 
 def meta_update(
-    algorithm: Algorithm, family: TaskFamily, state: TrainState
+    algorithm: Algorithm, family: JaxFamily, state: TrainState
 ) -> tuple[TrainState, Metrics, Array]:
     """One meta-update on a JAX family: the next state, its metrics, and whether all of it is finite."""
     behaviour, task_keys, learn_key = behaviour_and_keys(
         algorithm, state, lambda key: draw_tasks(family, key, "train", algorithm.tasks)
     )
-    lifetime, _, _ = collect(algorithm.learner, family, behaviour, algorithm.layout, task_keys)
-    return learn(algorithm, state, lifetime, learn_key)
+    if isinstance(family, SupervisedFamily):
+        data = draw_few_shot(family, behaviour.tasks, task_keys, "train")
+    else:
+        data, _, _ = collect(algorithm.learner, family, behaviour, algorithm.layout, task_keys)
+    return learn(algorithm, state, data, learn_key)
 
 
 def learn(
-    algorithm: Algorithm, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]
+    algorithm: Algorithm, state: TrainState, lifetime: Lifetime | FewShot, key: Key[Array, ""]
 ) -> tuple[TrainState, Metrics, Array]:
     """`Algorithm.learn`, counted, with the metrics of the experience added."""
     after, metrics = algorithm.learn(state, lifetime, key)
     after = eqx.tree_at(lambda s: s.updates, after, state.updates + 1)
-    metrics = experience_metrics(lifetime.rounds, algorithm.layout) | metrics
+    if isinstance(lifetime, FewShot):
+        metrics |= {"env_steps": lifetime.support.valid.sum() + lifetime.query.valid.sum()}
+    else:
+        metrics = experience_metrics(lifetime.rounds, algorithm.layout) | metrics
     return after, metrics, trees.all_finite((after, metrics))
 
 
-def make_program(family: TaskFamily) -> Callable[[Algorithm, TrainState, Array], Dispatch]:
+def make_program(family: JaxFamily) -> Callable[[Algorithm, TrainState, Array], Dispatch]:
     """The jitted program (algorithm, state, count ≤ MOST_UPDATES) -> Dispatch of a JAX family.
 
     `count` is traced, so that any division of a run into dispatches is one executable.

@@ -26,6 +26,8 @@ class Progress:
     """NaN before the first update."""
     returns: float
     """Mean return of a stream in the last round of the last meta-update."""
+    measure: str
+    """What `returns` are: "return" or, on supervised tasks, "accuracy" or "−squared error"."""
     metrics: dict[str, int | float]
     """The last row of metrics.jsonl."""
     compile_seconds: float = 0.0
@@ -37,13 +39,14 @@ def describe(progress: Progress) -> str:
     p = progress
     if p.phase == "compiling":
         return f"{p.run}: compiling (once; kept for the next time) ..."
-    parts = [f"{p.updates}/{p.target} meta-updates", f"{p.env_steps:,} steps"]
+    unit = "steps" if p.measure == "return" else "examples"
+    parts = [f"{p.updates}/{p.target} meta-updates", f"{p.env_steps:,} {unit}"]
     if math.isfinite(p.steps_per_second):
-        parts.append(f"{p.steps_per_second:,.0f} steps/s")
+        parts.append(f"{p.steps_per_second:,.0f} {unit}/s")
     if math.isfinite(p.returns):
         before = p.metrics.get("return_before_adaptation")
         parts.append(
-            f"return {p.returns:.2f}" + ("" if before is None else f" (before adaptation {before:.2f})")
+            f"{p.measure} {p.returns:.2f}" + ("" if before is None else f" (before adaptation {before:.2f})")
         )
     if p.phase == "done" and p.compile_seconds:
         parts.append(f"{p.seconds:.0f} s and {p.compile_seconds:.1f} s of compilation")

@@ -24,9 +24,10 @@ from adaptax.algorithms.base import Algorithm, Config
 from adaptax.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from adaptax.chunks import CACHE_FLOATS
 from adaptax.collection.agent import Agent
+from adaptax.collection.predictor import Predictor
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
-from adaptax.tasks.base import AnyFamily
+from adaptax.tasks.base import AnyFamily, SupervisedFamily
 from adaptax.types import Box, Discrete, MultiDiscrete, Spec, TrainState
 
 FORMAT = "adaptax-run-1"
@@ -82,8 +83,27 @@ class Run:
         """
         if episodes is not None and episodes < 1:
             raise AdaptaxError(f"episodes must be 1 or more, not {episodes}.")
+        if self.spec.supervised:
+            raise AdaptaxError(
+                f"The tasks of '{self.spec.name}' are labelled examples; call run.fit(x, y) instead of run.begin()."
+            )
         layout = self.algorithm.test_layout(episodes)
         return Agent(self.algorithm.learner, layout, self.spec, self.state.theta, seed)
+
+    def fit(self, x: Any, y: Any, adaptations: int | None = None, seed: int = 0) -> Predictor:
+        """A new supervised task: a predictor that has adapted to the labelled examples x[n, ...], y[n] or y[n, d].
+
+        `adaptations`: how often it adapts to them all (None: the algorithm's habit). AdaptaxError where shapes do not fit.
+        """
+        family = self.family
+        if not isinstance(family, SupervisedFamily):
+            raise AdaptaxError(
+                f"The tasks of '{self.spec.name}' are environments; call run.begin() instead of run.fit(x, y)."
+            )
+        if adaptations is not None and adaptations < 0:
+            raise AdaptaxError(f"adaptations must be 0 or more, not {adaptations}.")
+        rounds = self.algorithm.test_layout(adaptations).rounds
+        return Predictor(self.algorithm.learner, self.spec, self.state.theta, family, x, y, rounds - 1, seed)
 
     def metrics(self) -> list[dict[str, int | float]]:
         """The rows of metrics.jsonl."""

@@ -22,7 +22,7 @@ from adaptax.checkpoint import write_atomically
 from adaptax.collection.workers import exit_if_unguarded
 from adaptax.errors import AdaptaxError, short
 from adaptax.tasks import registry as families
-from adaptax.tasks.base import AnyFamily, HostFamily, TaskFamily
+from adaptax.tasks.base import AnyFamily, HostFamily
 from adaptax.training.cache import enable_compilation_cache
 from adaptax.training.host_program import HostProgram
 from adaptax.training.interrupts import Interrupts
@@ -98,7 +98,7 @@ def check_types(config: Any, family: Any) -> None:
         raise AdaptaxError(
             f"The learner must be a configuration such as ax.MAML() or ax.RL2(hidden=64), not {short(config)}."
         )
-    if not isinstance(family, TaskFamily | HostFamily):
+    if not isinstance(family, AnyFamily):
         raise AdaptaxError(
             "The family must be one such as ax.tasks.PointNavigation(), or ax.tasks.GymnasiumFamily(YourClass()) around a "
             f"class with sample and make, not {short(family)}."
@@ -301,6 +301,7 @@ class _Log:
                 self.run.seconds,
                 left,
                 returns,
+                self.run.spec.measure,
                 self.last,
                 self.compile_seconds,
             )

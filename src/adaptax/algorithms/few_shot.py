@@ -1,0 +1,100 @@
+"""Meta-training on supervised tasks: one Adam step on the query loss of the adapted learners."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from adaptax import trees
+from adaptax.algorithms.base import Algorithm
+from adaptax.chunks import chunk_size, map_tasks, mean_gradient
+from adaptax.collection.few_shot import predict
+from adaptax.estimators.returns import valid_mean
+from adaptax.estimators.supervised import prediction_error, prediction_score
+from adaptax.learner import Learner
+from adaptax.outer.robust import Objective, task_weights
+from adaptax.types import FewShot, Layout, Metrics, Out, Spec, Step, Theta, TrainState
+
+TEST_ADAPTATIONS = 10
+"""How often a learner adapts to the support of a new task, unless told otherwise (Finn et al. 2017, §5.1)."""
+
+
+class FewShotAlgorithm(Algorithm):
+    """min_θ  E_task[ L(adapt(θ, support); query) ], for any learner that adapts differentiably or remembers."""
+
+    learner: Learner
+    layout: Layout = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    adaptations: int = eqx.field(static=True)
+    """To the support, in one meta-update."""
+    floats_per_task: int = eqx.field(static=True)
+    objective: Objective = eqx.field(static=True)
+    cvar_share: Array
+    lr: Array
+    max_gradient_norm: Array
+
+    def __init__(self, config: Any, spec: Spec, learner: Learner, adaptations: int):
+        self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
+        self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
+        self.floats_per_task = spec.support * max(config.hidden, default=1)
+        self.objective = getattr(config, "objective", "mean")
+        self.cvar_share = jnp.array(getattr(config, "cvar_share", 1.0))
+        self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """A round is an adaptation to the whole support: `episodes` counts them."""
+        return dataclasses.replace(
+            self.layout, rounds=1 + (TEST_ADAPTATIONS if episodes is None else episodes)
+        )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
+
+    def init(self, key: Key[Array, ""]) -> TrainState:
+        k_theta, k_run = jax.random.split(key)
+        theta = self.learner.init(k_theta)
+        params = eqx.filter(theta, self.learner.trainable(theta))
+        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
+
+    def learn(self, state: TrainState, data: FewShot, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        chunk = chunk_size(self.tasks, self.floats_per_task)
+
+        def loss(params: Any, one_task: tuple[FewShot, Array]) -> tuple[Array, Metrics]:
+            data, weight = one_task
+            out = predict(self.learner, eqx.combine(params, frozen), data, self.adaptations)
+            error = query_error(out, data.query)
+            return weight * error, {"loss": error, "return": query_score(out, data.query)}
+
+        weights = jnp.ones(self.tasks)
+        if self.objective != "mean":
+            losses = map_tasks(lambda one: loss(params, (one, jnp.ones(())))[0], data, chunk)
+            weights = task_weights(-losses, self.objective, self.cvar_share)
+        gradient, metrics = mean_gradient(loss, params, (data, weights), chunk)
+        direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
+        before = map_tasks(lambda one: self.unadapted(state.theta, one), data, chunk).mean()
+        metrics |= {"return_before_adaptation": before, "gradient_norm": optax.tree.norm(gradient)}
+        theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
+        return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
+
+    def unadapted(self, theta: Theta, data: FewShot) -> Array:
+        """The score of one task's queries before adaptation."""
+        return query_score(predict(self.learner, theta, data, 0), data.query)
+
+
+def query_error(out: Out, query: Step) -> Array:
+    """The mean error of predictions Out[Q]."""
+    return valid_mean(jax.vmap(prediction_error)(out.dist, query.action), query.valid)
+
+
+def query_score(out: Out, query: Step) -> Array:
+    """The mean score of predictions Out[Q]."""
+    return valid_mean(jax.vmap(prediction_score)(out.dist, query.action), query.valid)
