@@ -83,7 +83,7 @@ def test_help_lists_the_commands_and_every_command_has_its_own(capsys):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_flag_of_every_algorithm_and_family_is_described(algorithm, capsys):
-    for family in FAMILIES if algorithm == "rl2" else ["bernoulli-bandit"]:
+    for family in FAMILIES if algorithm == "maml" else ["bernoulli-bandit"]:
         assert run("train", algorithm, family, "--help") == 0
         text = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
         assert "(default:" in text
