@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from adaptax import trees
 from adaptax.adaptation.gradient import GradientLearner
@@ -22,8 +22,8 @@ from adaptax.types import Layout, Lifetime, Metrics, Spec, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaGradient:
-    """Hyperparameters of the inner and the outer loop."""
+class InnerLoop:
+    """Hyperparameters of the inner loop, and of the tasks in an update."""
 
     tasks: int = 40
     """Tasks in one meta-update."""
@@ -44,17 +44,6 @@ class MetaGradient:
     """Discount γ per step of an episode."""
     gae_lambda: float = 1.0
     """λ of generalised advantage estimation."""
-    lr: float = 5e-3
-    """Adam's step size in the outer loop."""
-    epochs: int = 5
-    """Outer gradient steps on the data of one meta-update."""
-    clip: float = 0.3
-    """PPO's ε."""
-    max_gradient_norm: float = 1.0
-    """The meta-gradient's Euclidean norm is scaled down to this."""
-    max_kl_nats: float = 0.03
-    """No further step is taken on the data of a meta-update once the adapted policies' mean KL divergence from those that
-    collected is beyond this."""
     objective: Objective = "mean"
     """What is optimised over tasks: their mean, the mean over the worst `cvar_share` of them, or the worst task."""
     cvar_share: float = 0.25
@@ -69,16 +58,56 @@ class MetaGradient:
         )  # fmt: skip
 
 
-class MetaGradientAlgorithm(Algorithm):
-    """Descends an outer objective of the adapted policies by several Adam steps on each batch of lifetimes."""
+@dataclasses.dataclass(frozen=True)
+class MetaGradient(InnerLoop):
+    """Hyperparameters of the inner loop, and of an outer loop that differentiates through it."""
+
+    lr: float = 5e-3
+    """Adam's step size in the outer loop."""
+    epochs: int = 5
+    """Outer gradient steps on the data of one meta-update."""
+    clip: float = 0.3
+    """PPO's ε."""
+    max_gradient_norm: float = 1.0
+    """The meta-gradient's Euclidean norm is scaled down to this."""
+    max_kl_nats: float = 0.03
+    """No further step is taken on the data of a meta-update once the adapted policies' mean KL divergence from those that
+    collected is beyond this."""
+
+
+class InnerLoopAlgorithm(Algorithm):
+    """Adapts between rounds of `streams` episodes."""
 
     learner: GradientLearner
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
-    epochs: int = eqx.field(static=True)
     objective: Objective = eqx.field(static=True)
     cvar_share: Array
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """Rounds of `streams` episodes, or of half the budget where that is smaller: there must be one to adapt in."""
+        streams = self.layout.streams
+        episodes = 4 * streams if episodes is None else episodes
+        streams = min(streams, -(-episodes // 2))
+        return Layout(-(-episodes // streams), streams, self.layout.steps, episodes=1)
+
+    @property
+    def floats_per_task(self) -> int:
+        """The activations of one layer in one round."""
+        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)
+
+    def weights(self, lifetime: Lifetime) -> Float[Array, " B"]:
+        """Of the tasks in the outer objective, by their returns in the last round."""
+        last = trees.index(lifetime.rounds, (slice(None), -1))
+        returns = jnp.where(last.valid, last.reward, 0.0).sum((1, 2))
+        return task_weights(returns, self.objective, self.cvar_share)
+
+
+class MetaGradientAlgorithm(InnerLoopAlgorithm):
+    """Descends an outer objective of the adapted policies by several Adam steps on each batch of lifetimes."""
+
+    epochs: int = eqx.field(static=True)
     lr: Array
     clip: Array
     max_gradient_norm: Array
@@ -91,12 +120,6 @@ class MetaGradientAlgorithm(Algorithm):
         self.lr, self.clip = jnp.array(config.lr), jnp.array(config.clip)
         self.max_gradient_norm = jnp.array(config.max_gradient_norm)
         self.max_kl_nats = jnp.array(config.max_kl_nats)
-
-    def test_layout(self, episodes: int | None) -> Layout:
-        """Rounds of `streams` episodes, or of half the budget where that is smaller: there must be one to adapt in."""
-        episodes = 4 * self.layout.streams if episodes is None else episodes
-        streams = min(self.layout.streams, -(-episodes // 2))
-        return dataclasses.replace(self.layout, rounds=-(-episodes // streams), streams=streams)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -124,8 +147,7 @@ class MetaGradientAlgorithm(Algorithm):
         """Lifetimes [B], the advantages [B, N, T] of the last round, and the tasks' weights [B] in the outer objective."""
         last = trees.index(lifetime.rounds, (slice(None), -1))
         advantage = jax.vmap(self.learner.advantages)(last)
-        returns = jnp.where(last.valid, last.reward, 0.0).sum((1, 2))
-        return lifetime, advantage, task_weights(returns, self.objective, self.cvar_share)
+        return lifetime, advantage, self.weights(lifetime)
 
     def outer_step(
         self, params: Any, frozen: Any, opt_state: Any, aux: Any, data: tuple[Lifetime, Array, Array], key: Key[Array, ""]
@@ -141,7 +163,3 @@ class MetaGradientAlgorithm(Algorithm):
             loss, params, opt_state, self.optimizer, self.lr, data, key,
             epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
         )  # fmt: skip
-
-    @property
-    def floats_per_task(self) -> int:
-        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)

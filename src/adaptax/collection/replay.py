@@ -29,6 +29,15 @@ def replay_with_values(
     return outs, next_values(learner, theta, lifetime, layout, horizon, outs.value, fasts, memories)
 
 
+def readapt(learner: Learner, theta: Theta, lifetime: Lifetime, layout: Layout) -> Fast:
+    """The fast state of ONE task after every `adapt` of its lifetime again, the last round's too where the layout asks."""
+    told = lifetime.features if learner.told else None
+    fast = learner.begin(theta, keys.begin(lifetime.keys), told)
+    for k in range(layout.rounds if layout.adapt_last else layout.rounds - 1):
+        fast = learner.adapt(theta, fast, trees.index(lifetime.rounds, k), keys.adapt(lifetime.keys, k))
+    return fast
+
+
 def _rerun(learner, theta, lifetime, layout):
     """Out[K, N, T], the fast state of each round, and the memory[N] that each round began with (and ended in)."""
     told = lifetime.features if learner.told else None
