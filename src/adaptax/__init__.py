@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax import tasks
+    from adaptax.algorithms.gbml import GBML
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.random_policy import RandomPolicy
+    from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GBML",
     "MAML",
     "RL2",
     "AdaptaxError",
@@ -39,6 +42,7 @@ __all__ = [
     "PlainProgress",
     "Progress",
     "RandomPolicy",
+    "Reptile",
     "Run",
     "evaluate",
     "load",
@@ -53,11 +57,13 @@ _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
     "Evaluation": "adaptax.evaluation.result",
+    "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PlainProgress": "adaptax.training.progress",
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
+    "Reptile": "adaptax.algorithms.reptile",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
     "evaluate": "adaptax.evaluation.evaluate",

@@ -115,6 +115,7 @@ def test_list_as_json_has_these_keys(capsys):
             "episodes",
             "features",
             "shared_tasks",
+            "supervised",
             "splits",
         ]
     ] * len(FAMILIES)

@@ -12,12 +12,15 @@ import jax.numpy as jnp
 from families import Corridor, GatedCorridor, Push
 
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
-from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.base import JaxFamily
+from adaptax.tasks.functions import Sinusoid
 from adaptax.types import Box, Layout, Out, Spec
 
 TASKS = 4
@@ -36,7 +39,7 @@ class Case:
     """A learner on a family, with the algorithm that trains it, where there is one."""
 
     learner: Learner
-    family: TaskFamily
+    family: Any
     algorithm: Algorithm | None = None
 
     @functools.cached_property
@@ -89,7 +92,7 @@ class Probe(Learner):
         return fast + theta * reward.mean() + 0.1 * jax.random.normal(key)
 
 
-def _case(config: Config, family: TaskFamily) -> Case:
+def _case(config: Config, family: JaxFamily) -> Case:
     algorithm = config.build(family.spec)
     return Case(algorithm.learner, family, algorithm)
 
@@ -97,6 +100,8 @@ def _case(config: Config, family: TaskFamily) -> Case:
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
+REPTILE = Reptile(tasks=TASKS, streams=2, hidden=(8, 8), inner_steps=2)
+GBML_ = GBML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, direction_hidden=(4,))
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -113,9 +118,27 @@ ALGORITHMS = {
     "maml-trpo, continuous": _case(TRPO_, Push()),
     "fomaml": _case(dataclasses.replace(MAML_, first_order=True), Corridor()),
     "meta-sgd, continuous": _case(dataclasses.replace(MAML_, learned_inner_lr=True), Push()),
+    "anil, continuous": _case(dataclasses.replace(MAML_, head_only=True), Push()),
+    "reptile": _case(REPTILE, Corridor()),
+    "reptile, adam": _case(dataclasses.replace(REPTILE, inner_optimizer="adam"), Push()),
+    "gbml, rates": _case(dataclasses.replace(GBML_, direction="rates"), Corridor()),
+    "gbml, curvature": _case(dataclasses.replace(GBML_, direction="curvature"), Push()),
+    "gbml, network": _case(GBML_, Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),
 }
+SUPERVISED = {
+    "maml": _case(dataclasses.replace(MAML_, inner_steps=2, inner_lr=0.05), Sinusoid(shots=5, queries=4)),
+    "reptile": _case(
+        Reptile(tasks=TASKS, hidden=(8, 8), inner_steps=3, inner_batch=2, inner_lr=0.05),
+        Sinusoid(shots=5, queries=4),
+    ),
+    "gbml, network": _case(
+        dataclasses.replace(GBML_, inner_steps=2, inner_lr=0.05), Sinusoid(shots=5, queries=4)
+    ),
+    "multi-task": _case(MULTI_TASK, Sinusoid(shots=5, queries=4)),
+}
+"""On labelled examples."""
 LEARNERS = PROBES | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
 """Those that differ in their learner: an outer step is no part of it."""

@@ -35,9 +35,9 @@ from laws.learners import scrambled
 from adaptax import trees
 from adaptax.adaptation import gradient
 from adaptax.adaptation.gradient import GradientLearner
-from adaptax.algorithms import maml, rl2
+from adaptax.algorithms import gbml, maml, rl2
 from adaptax.algorithms.base import Algorithm
-from adaptax.algorithms.meta_gradient import MetaGradientAlgorithm
+from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.estimators.trust_region import line_search
 from adaptax.outer import trust_region
 from adaptax.types import Lifetime, Step, Theta
@@ -91,7 +91,7 @@ def expected_step(algorithm: Algorithm, theta: Theta) -> tuple[jax.Array, Lifeti
 
 # --- MAML --------------------------------------------------------------------------------------------------
 
-BASE = maml.MAML(
+BASE_LOOP = MetaGradient(
     tasks=1,
     streams=2,
     hidden=(3,),
@@ -102,11 +102,14 @@ BASE = maml.MAML(
     epochs=1,
     max_kl_nats=1e6,
 )
+BASE = maml.MAML(**dataclasses.asdict(BASE_LOOP))
 VARIANTS = {
     "maml": BASE,
     "maml-trpo": dataclasses.replace(BASE, outer="trpo", max_kl_nats=0.01),
     "fomaml": dataclasses.replace(BASE, first_order=True),
     "meta-sgd": dataclasses.replace(BASE, learned_inner_lr=True),
+    "anil": dataclasses.replace(BASE, head_only=True),
+    "gbml, rates": gbml.GBML(**dataclasses.asdict(BASE_LOOP), direction="rates"),
     "two steps": dataclasses.replace(BASE, inner_steps=2, streams=1),
 }
 
@@ -114,7 +117,12 @@ VARIANTS = {
 def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
     """U(θ_k, D_k) with the derivative that is claimed: of the data's own gradient, of LVC, or none (first order)."""
     advantage = returns_to_go(rows)
-    α = ravel_pytree(algorithm.learner.rule.lr if theta.rule is None else theta.rule)[0]
+    learner = algorithm.learner
+    α = ravel_pytree(learner.rule.lr if theta.rule is None else theta.rule)[0]
+    if learner.head_only:
+        mask = jax.tree.map(jnp.zeros_like, policy)
+        head = lambda p: (p.mlp.layers[-1], p.log_std)  # noqa: E731
+        α = α * ravel_pytree(eqx.tree_at(head, mask, jax.tree.map(jnp.ones_like, head(policy))))[0]
     flat, unravel = ravel_pytree(policy)
     log_prob = lambda flat: log_probs(theta, unravel(flat), rows)  # noqa: E731
 
@@ -158,12 +166,12 @@ def exact_gradient(algorithm, theta, rows: Step, curvature: str, cross_round: bo
     return ravel_pytree(jax.grad(objective)(trained))[0]
 
 
-def check_maml(config: maml.MAML) -> None:
+def check_maml(config: MetaGradient) -> None:
     algorithm = config.build(FAMILY.spec)
     theta = scrambled(algorithm.learner, algorithm.learner.init(jax.random.key(3)))
     step, lifetimes = expected_step(algorithm, theta)
     exact = lambda *how: exact_gradient(algorithm, theta, lifetimes.rounds, *how)  # noqa: E731
-    stated = exact("none" if config.first_order else "of LVC", False)
+    stated = exact("none" if algorithm.learner.first_order else "of LVC", False)
     # The loss is a mean over the T rows of an episode, J a sum.
     assert relative_error(-step * algorithm.layout.steps, stated) < 1e-4
     assert float(jnp.linalg.norm(stated)) > 0.05

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.learners import ALGORITHMS, Case
+from laws.learners import ALGORITHMS, SUPERVISED, Case
 
 from adaptax.checkpoint import load_checkpoint, save_checkpoint
 from adaptax.training.program import Dispatch, make_program
@@ -48,6 +48,11 @@ def check(case: Case) -> None:
     rows = lambda d, n: [bits(jax.tree.map(lambda m, i=i: m[i], d.metrics)) for i in range(n)]  # noqa: E731
     assert rows(half, 2) + rows(resumed, 2) == rows(whole, 4)
     assert len({str(row) for row in rows(whole, 4)}) == 4, "two updates saw the same experience"
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_any_division_of_a_run_on_labelled_examples_gives_the_same_bits(name):
+    check(SUPERVISED[name])
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -11,7 +11,7 @@ import pytest
 from families import Push
 from scipy import stats
 
-from adaptax.tasks.base import SPLITS, TaskFamily
+from adaptax.tasks.base import SPLITS, JaxFamily
 from adaptax.tasks.registry import ENTRIES
 from adaptax.training.program import draw_tasks
 
@@ -19,7 +19,7 @@ NUMBER = 400
 
 
 @eqx.filter_jit
-def drawn(family: TaskFamily, number: int):
+def drawn(family: JaxFamily, number: int):
     """Tasks and their features of each split, all from one key."""
     splits = [split for split in SPLITS if split != "ood" or family.spec.ood]
     tasks = {split: draw_tasks(family, jax.random.key(0), split, number) for split in splits}
@@ -31,7 +31,7 @@ def raw(tasks) -> list[bytes]:
     return [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(leaves[0]))]
 
 
-def check(family: TaskFamily) -> None:
+def check(family: JaxFamily) -> None:
     tasks, features = drawn(family, NUMBER)
     train, test = raw(tasks["train"]), raw(tasks["test"])
     if not family.spec.shared_tasks:

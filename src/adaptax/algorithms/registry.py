@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
+from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
+from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
@@ -61,12 +63,24 @@ PAPER_MAML = MAML(
 )
 """Finn et al. 2017, appendix A.2."""
 
-FEW_SHOT = MAML(
-    tasks=25, inner_steps=5, inner_lr=0.01, later_lr_factor=1.0, hidden=(40, 40), activation="relu", lr=2e-3, max_gradient_norm=10.0
-)  # fmt: skip
+FEW_SHOT_LOOP: dict[str, Any] = {
+    "tasks": 25, "inner_steps": 5, "inner_lr": 0.01, "later_lr_factor": 1.0, "hidden": (40, 40), "activation": "relu",
+    "lr": 2e-3, "max_gradient_norm": 10.0,
+}  # fmt: skip
+FEW_SHOT = MAML(**FEW_SHOT_LOOP)
 """Supervised tasks: the network of Finn et al. 2017, §5.1, with as many inner steps as keep steps beyond them from diverging."""
 PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
 """Finn et al. 2017, §5.1."""
+PAPER_REPTILE = Reptile(
+    tasks=1,
+    inner_steps=5,
+    inner_lr=0.02,
+    inner_batch=10,
+    hidden=(64, 64),
+    outer_step=0.1,
+    anneal_updates=30_000,
+)
+"""Nichol et al. 2018, §3: one epoch over 50 points in batches of 10, tanh, SGD; 30,000 updates (with `--family.shots 50`)."""
 
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
@@ -114,6 +128,23 @@ ENTRIES: dict[str, Entry] = {
         MAML(learned_inner_lr=True),
         learns_on=("point-navigation",),
         supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
+    ),
+    "reptile": Entry(
+        "an initial policy near those that every task adapts to, first order (Nichol et al. 2018)",
+        "gradient",
+        Reptile(),
+        learns_on=(),
+        supervised=Reptile(
+            tasks=5, inner_steps=10, inner_lr=0.02, inner_batch=10, hidden=(64, 64), outer_step=1.0, anneal_updates=5000
+        ),
+        paper_supervised=PAPER_REPTILE,
+    ),
+    "gbml": Entry(
+        "MAML with a learned update direction: rates, curvature, or a network that reads the gradient",
+        "gradient",
+        GBML(),
+        learns_on=(),
+        supervised=GBML(**FEW_SHOT_LOOP),
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0),

@@ -72,9 +72,10 @@ def findings(evaluations: Sequence[EvaluationSummary]) -> list[str]:
     places = tables.curve_places(evaluations)
     sentences = []
     for e in [e for e in evaluations if e.kind == "learner"][:3]:
+        per = "per episode" if e.unit == "environment steps" else f"in {e.measure}"
         tasks = "task" if e.shared_tasks or e.split == "train" else "unseen task"
         where = f"On {_plural(e.n_tasks, tasks)} ({e.split}, {_plural(e.n_seeds, 'seed')}), {e.label}"
-        final = f"{number(e.mean[-1], places)} ({e.measure}), 95% interval {bracket(e.low[-1], e.high[-1], places)}"
+        final = f"{number(e.mean[-1], places)} {per}, 95% interval {bracket(e.low[-1], e.high[-1], places)}"
         if len(e.mean) > 1:
             price = f"{count(e.steps_consumed[-1])} {e.unit} of the new task"
             sentences.append(f"{where} goes from {number(e.mean[0], places)} to {final}, after {price}.")

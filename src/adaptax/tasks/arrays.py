@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from adaptax.errors import AdaptaxError, short
 from adaptax.tasks.base import Examples, Split, SupervisedFamily
 from adaptax.types import Box, Discrete, Spec
 
-Kind = Literal["regression", "classification"]
 Arrays = Sequence[Any]
 """(support_x, support_y, query_x, query_y) of one task, or (x, y) where `shots` says how many of them are the support."""
 
@@ -25,7 +24,7 @@ def from_arrays(
     test: Sequence[Arrays] | None = None,
     ood: Sequence[Arrays] | None = None,
     *,
-    kind: Kind = "regression",
+    kind: str = "regression",
     shots: int | None = None,
     name: str = "arrays",
     standardise: bool = True,
@@ -63,7 +62,7 @@ class ArrayTasks(SupervisedFamily):
     """What `from_arrays` makes. A task is the number of its arrays; rows that fill up to the longest are not valid."""
 
     def __init__(
-        self, splits: dict[str, list[Arrays]], kind: Kind, shots: int | None, name: str, standardise: bool
+        self, splits: dict[str, list[Arrays]], kind: str, shots: int | None, name: str, standardise: bool
     ):
         self.kind, self.shots, self.name = kind, shots, name
         listed = [
@@ -167,7 +166,7 @@ def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(0), np.where(deviation < 1e-12, 1.0, deviation)
 
 
-def _checked(task: Any, kind: Kind, shots: int | None, where: str) -> tuple[np.ndarray, ...]:
+def _checked(task: Any, kind: str, shots: int | None, where: str) -> tuple[np.ndarray, ...]:
     """(support_x, support_y, query_x, query_y) of one task as float64 and int arrays, labels [n, d] for regression."""
     wanted = "(support_x, support_y, query_x, query_y)" if shots is None else "(x, y)"
     if not isinstance(task, (tuple, list)) or len(task) != (4 if shots is None else 2):

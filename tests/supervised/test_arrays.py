@@ -1,0 +1,121 @@
+"""A user's own arrays as a family of tasks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import adaptax as ax
+from adaptax.algorithms.maml import MAML
+from adaptax.errors import AdaptaxError
+
+RNG = np.random.default_rng(0)
+
+
+def line(n=12, slope=None):
+    """y = a x on another scale than 1."""
+    x = 100.0 * RNG.normal(size=(n, 1)) + 50.0
+    return x, (RNG.normal() if slope is None else slope) * x[:, 0]
+
+
+def sides(n=10):
+    w = RNG.normal(size=2)
+    x = RNG.normal(size=(n, 2))
+    return x, (x @ w > 0).astype(int)
+
+
+def test_support_and_query_are_the_users_rows_at_unit_scale():
+    x, y = line(3), line(4)
+    tasks = [(*line(3), *line(4)) for _ in range(4)]
+    family = ax.tasks.from_arrays(tasks, tasks)
+    found = family.examples(jax.random.key(0), jnp.int32(2), "train")
+    mine = np.concatenate([part for task in tasks for part in (task[0], task[2])])
+    np.testing.assert_allclose(found.support_x, (tasks[2][0] - mine.mean(0)) / mine.std(0), rtol=1e-4)
+    np.testing.assert_allclose(family.restored(np.asarray(found.query_y))[:, 0], tasks[2][3], rtol=1e-4)
+    assert family.spec.support == 3 and family.spec.observation == (1,)
+    assert (len(x[0]), len(y[0])) == (3, 4)
+
+
+def test_tasks_of_different_sizes_are_filled_up():
+    tasks = [(*line(2), *line(5)), (*line(4), *line(1))]
+    family = ax.tasks.from_arrays(tasks, tasks)
+    first, second = (family.examples(jax.random.key(0), jnp.int32(i), "train") for i in (0, 1))
+    assert np.asarray(first.support_valid).tolist() == [True, True, False, False]
+    assert np.asarray(second.query_valid).tolist() == [True, False, False, False, False]
+
+
+def test_shots_are_drawn_anew_and_the_rest_are_queries():
+    tasks = [line(6), line(9)]
+    family = ax.tasks.from_arrays(tasks, tasks, shots=2)
+    seen = set()
+    for seed in range(20):
+        found = family.examples(jax.random.key(seed), jnp.int32(0), "train")
+        valid = np.asarray(found.query_valid)
+        assert valid.sum() == 4 and found.support_valid.all()
+        together = np.concatenate([found.support_x[:, 0], found.query_x[valid][:, 0]])
+        np.testing.assert_allclose(np.sort(together), np.sort(family.prepared(tasks[0][0])[:, 0]), rtol=1e-6)
+        seen.add(float(found.support_x[0, 0]))
+    assert len(seen) > 3
+
+
+def test_test_tasks_are_held_out():
+    family = ax.tasks.from_arrays([line() for _ in range(20)], shots=3)
+    draw = lambda split: {int(family.sample(jax.random.key(i), split)) for i in range(200)}  # noqa: E731
+    assert len(draw("train")) == 16 and len(draw("test")) == 4 and not draw("train") & draw("test")
+
+
+def test_the_whole_way_in_the_users_units(tmp_path):
+    family = ax.tasks.from_arrays([line() for _ in range(60)], shots=4)
+    config = MAML(tasks=16, inner_steps=3, inner_lr=0.1, later_lr_factor=1.0, hidden=(16,), lr=1e-2)
+    ax.train(config, family, 300, directory=tmp_path / "run", report=ax.silent)
+    with pytest.raises(AdaptaxError, match=r"ax.load\(DIR, family=...\)"):
+        ax.load(tmp_path / "run").fit([1.0], [2.0])
+    run = ax.load(tmp_path / "run", family)
+    curve = ax.evaluate(run, tasks=50).curve().mean((0, 1))
+    assert curve[-1] > curve[0] / 3, curve
+    x, y = line(30, slope=1.0)
+    fitted = run.fit(x[:8], y[:8]).predict(x[8:])
+    assert fitted.shape == (22, 1)
+    assert np.mean((fitted[:, 0] - y[8:]) ** 2) < 0.3 * y.var()
+    with pytest.raises(AdaptaxError, match=r"call run\.fit"):
+        run.begin()
+    with pytest.raises(AdaptaxError, match="no probabilities"):
+        run.fit(x[:8], y[:8]).probabilities(x)
+
+
+def test_classification_predicts_classes(tmp_path):
+    family = ax.tasks.from_arrays([sides() for _ in range(50)], shots=5, kind="classification")
+    run = ax.train(MAML(tasks=16, inner_steps=2, inner_lr=0.5, hidden=(16,)), family, 100, report=ax.silent)
+    assert ax.evaluate(run, tasks=20).measure == "accuracy"
+    x, y = sides(20)
+    predictor = run.fit(x[:10], y[:10])
+    assert np.mean(predictor.predict(x[10:]) == y[10:]) >= 0.6
+    np.testing.assert_allclose(predictor.probabilities(x).sum(1), 1.0, rtol=1e-5)
+    with pytest.raises(AdaptaxError, match="whole numbers from 0 to 1"):
+        run.fit(x, y + 1)
+    with pytest.raises(AdaptaxError, match=r"shape \(n, 2\)"):
+        predictor.predict(x[:, :1])
+
+
+@pytest.mark.parametrize(
+    "tasks, options, sentence",
+    [
+        ([line(), line()], {}, r"must be \(support_x, support_y, query_x, query_y\); or give shots=K"),
+        ([line(3), line(3)], {"shots": 3}, "too few for shots=3"),
+        ([(*line(3), *line(2))], {}, "at least two tasks"),
+        ([(np.full((3, 1), np.nan), np.zeros(3), *line(2))] * 2, {}, "support inputs .* finite"),
+        ([(np.zeros((3, 1)), np.zeros(2), *line(2))] * 2, {}, "3 inputs and 2 labels"),
+        (
+            [(*line(3), *line(2)), (np.zeros((3, 2)), np.zeros(3), np.zeros((2, 2)), np.zeros(2))],
+            {},
+            "same shape",
+        ),
+        ([(*line(3), *line(2))] * 2, {"kind": "classification"}, "whole numbers 0, 1"),
+        ([(*line(3), *line(2))] * 2, {"kind": "ranking"}, "kind must be"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told(tasks, options, sentence):
+    with pytest.raises(AdaptaxError, match=sentence):
+        ax.tasks.from_arrays(tasks, **options)
