@@ -60,7 +60,8 @@ def test_a_query_changes_with_its_own_input_alone(name):
     moved = dataclasses.replace(
         one.query, obs=one.query.obs.at[1].add(1.0), action=one.query.action.at[1:].add(7.0)
     )
-    ask = eqx.filter_jit(lambda d: predict(case.learner, case.theta, d, 2).dist.mean)
+    theta = case.theta
+    ask = eqx.filter_jit(lambda d: predict(case.learner, theta, d, 2).dist.mean)
     a, b = ask(one), ask(dataclasses.replace(one, query=moved))
     np.testing.assert_array_equal(np.delete(a, 1, 0), np.delete(b, 1, 0))
     assert abs(float(a[1, 0] - b[1, 0])) > 1e-6
