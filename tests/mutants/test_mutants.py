@@ -186,15 +186,15 @@ MUTANTS = {
     # replay
     "replay does not adapt": Mutant(
         f"{REPLAY}:_rerun",
-        "fast = learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
-        "fast = fast",
+        "learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
+        "fast",
         replay_ratio("maml"),
     ),
     "replay adapts with another key": Mutant(
         f"{REPLAY}:_rerun", "keys.adapt(lifetime.keys, k)", "keys.adapt(lifetime.keys, k + 1)", replay_ratio("probe")
     ),
     "replay forgets between rounds": Mutant(
-        f"{REPLAY}:_rerun", "out, memory = unroll(", "out, _ = unroll(", replay_ratio("rl2")
+        f"{REPLAY}:_rerun", "(fast_after, memory_after), ", "(fast_after, memory), ", replay_ratio("rl2")
     ),
     "a peek sees the row again": Mutant(f"{REPLAY}:_peek", "obs=row.next_obs", "obs=row.obs", next_values),
     "a truncated row is worth nothing more": Mutant(
@@ -312,9 +312,8 @@ MUTANTS = {
     # meta-gradients, against another framework
     "no meta-gradient flows through the first adaptation": Mutant(
         f"{REPLAY}:_rerun",
-        "fast = learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
-        "fast = learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))\n"
-        "            fast = jax.lax.stop_gradient(fast) if k == 0 else fast",
+        "return (fast_after,",
+        "fast_after = jax.lax.stop_gradient(fast_after) if k == 0 else fast_after\n        return (fast_after,",
         cross_check("second-order"),
     ),
     "steps beyond those trained for are as long": Mutant(

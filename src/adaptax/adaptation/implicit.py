@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -86,7 +87,7 @@ def _constants_apart(f: Callable[[Array], Array], x: Array) -> tuple[Callable[[l
     """
     traced = jax.make_jaxpr(f)(x)
     read = jax.lax.stop_gradient(traced.consts)  # gradients in the loss's other inputs are left out
-    return lambda read, x: jax.core.eval_jaxpr(traced.jaxpr, read, x)[0], read
+    return lambda read, x: jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, read))(x)[0], read
 
 
 def descend(rule: UpdateRule, ψ: Any, steps: int) -> Solver:
