@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+from adaptation import test_implicit
 from collection import test_host
+from crosscheck import test_meta_gradients
 from estimators import test_returns
 from evaluation import test_evaluate
 from families import Push
@@ -70,6 +72,10 @@ def invalid_rows(name: str) -> Callable[[], None]:
 
 def maml(variant: str) -> Callable[[], None]:
     return lambda: test_meta_gradient.check_maml(test_meta_gradient.VARIANTS[variant])
+
+
+def cross_check(variant: str) -> Callable[[], None]:
+    return lambda: test_meta_gradients.check("gaussian", variant, 3)
 
 
 def both_sides(case: str) -> Callable[[], None]:
@@ -180,15 +186,15 @@ MUTANTS = {
     # replay
     "replay does not adapt": Mutant(
         f"{REPLAY}:_rerun",
-        "fast = learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
-        "fast = fast",
+        "learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k))",
+        "fast",
         replay_ratio("maml"),
     ),
     "replay adapts with another key": Mutant(
         f"{REPLAY}:_rerun", "keys.adapt(lifetime.keys, k)", "keys.adapt(lifetime.keys, k + 1)", replay_ratio("probe")
     ),
     "replay forgets between rounds": Mutant(
-        f"{REPLAY}:_rerun", "out, memory = unroll(", "out, _ = unroll(", replay_ratio("rl2")
+        f"{REPLAY}:_rerun", "(fast_after, memory_after), ", "(fast_after, memory), ", replay_ratio("rl2")
     ),
     "a peek sees the row again": Mutant(f"{REPLAY}:_peek", "obs=row.next_obs", "obs=row.obs", next_values),
     "a truncated row is worth nothing more": Mutant(
@@ -302,6 +308,38 @@ MUTANTS = {
         "_, weighted = jax.jvp(jax.grad(kl_from_here), (dist,), (jacobian(v),))",
         "weighted = jacobian(v)",
         test_surrogate_gradients.check_fisher,
+    ),
+    # meta-gradients, against another framework
+    "no meta-gradient flows through the first adaptation": Mutant(
+        f"{REPLAY}:_rerun",
+        "return (fast_after,",
+        "fast_after = jax.lax.stop_gradient(fast_after) if k == 0 else fast_after\n        return (fast_after,",
+        cross_check("second-order"),
+    ),
+    "steps beyond those trained for are as long": Mutant(
+        f"{GRADIENT}.adapt", "fast.steps < self.inner_steps", "fast.steps >= 0", cross_check("late")
+    ),
+    "the standard deviation is not of the head": Mutant(
+        f"{GRADIENT}.adapting",
+        "(p.mlp.layers[-1], p.log_std)",
+        "(p.mlp.layers[-1],)",
+        cross_check("head-only"),
+    ),
+    "the baseline sees no squares": Mutant(
+        "adaptax.estimators.baseline:features", "o**2", "o", lambda: test_meta_gradients.check_advantages("gaussian")
+    ),
+    "advantages keep their scale": Mutant(
+        f"{RETURNS}:standardise", "(jnp.sqrt(variance) + 1e-8)", "1.0", lambda: test_meta_gradients.check_advantages("gaussian")
+    ),
+    # implicit derivatives
+    "the implicit derivative forgets the weight of the start": Mutant(
+        "adaptax.adaptation.implicit:_product", "(x,))[1] / λ", "(x,))[1]", test_implicit.check_quadratic
+    ),
+    "the implicit derivative forgets the curvature": Mutant(
+        "adaptax.adaptation.implicit:_product",
+        "return x + jax.jvp(gradient, (solution,), (x,))[1] / λ",
+        "return x",
+        test_implicit.check_logistic,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -32,5 +32,7 @@ class Policy(eqx.Module):
         self.log_std = jnp.zeros((space.size,))
         self.space = space
 
-    def __call__(self, x: Float[Array, " n"], action_mask: Bool[Array, " n"] | None = None) -> Distribution:
+    def __call__(
+        self, x: Float[Array, " n"], action_mask: Bool[Array, " actions"] | None = None
+    ) -> Distribution:
         return from_outputs(self.space, self.mlp(x), self.log_std, action_mask)
