@@ -105,10 +105,11 @@ def test_rows_that_fill_up_weigh_nothing():
 
 def test_errors_and_scores_by_hand():
     rows = lambda y: Step(None, None, None, None, None, action=y, valid=jnp.array([True, True, False]))  # noqa: E731
-    values = Out(Gaussian(jnp.array([[1.0], [2.0], [9.0]]), jnp.zeros((3, 1))), jnp.zeros(3))
+    values = Out(jax.vmap(Gaussian)(jnp.array([[1.0], [2.0], [9.0]]), jnp.zeros((3, 1))), jnp.zeros(3))
     labels = rows(jnp.array([[0.0], [5.0], [0.0]]))
     assert float(query_error(values, labels)) == 5.0 and float(query_score(values, labels)) == -5.0
-    classes = Out(Categorical(jnp.log(jnp.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]))), jnp.zeros(3))
+    chances = jnp.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])
+    classes = Out(jax.vmap(Categorical)(jnp.log(chances)), jnp.zeros(3))
     labels = rows(jnp.array([0, 0, 1]))
     np.testing.assert_allclose(query_error(classes, labels), -(np.log(0.75) + np.log(0.25)) / 2, rtol=1e-5)
     assert float(query_score(classes, labels)) == 0.5
@@ -139,7 +140,7 @@ def test_reptiles_outer_step_falls_to_zero():
 @pytest.mark.parametrize("name", ["maml", "anil", "meta-sgd", "fomaml", "reptile", "gbml"])
 def test_every_learner_of_waves_learns(name):
     """A few hundred updates: after adapting, the error is well below that before, which is the waves' own variance."""
-    config = dataclasses.replace(entry(name).supervised, inner_steps=5, inner_lr=0.02)
+    config = dataclasses.replace(entry(name).supervised, inner_steps=5)
     family = Sinusoid()
     algorithm = config.build(family.spec)
     program, state = make_program(family), eqx.filter_jit(algorithm.init)(jax.random.key(0))
