@@ -244,7 +244,7 @@ MUTANTS = {
         f"{RETURNS}:valid_mean", "jnp.where(valid, x, 0.0).sum()", "x.sum()", invalid_rows("maml")
     ),
     "rows that are not valid shift the others": Mutant(
-        f"{RETURNS}:standardise", "jnp.where(valid, x, 0.0).sum()", "x.sum()", test_returns.test_standardise_by_hand
+        f"{RETURNS}:standardise", "valid_mean(x, valid)", "x.mean()", test_returns.test_standardise_by_hand
     ),
     "the normaliser learns from rows that are not valid": Mutant(
         "adaptax.networks.normaliser:Moments.update",
