@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax import tasks
+    from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
+    from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
     from adaptax.algorithms.rl2 import RL2
     from adaptax.collection.agent import Agent
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMAML",
     "MAML",
     "RL2",
     "AdaptaxError",
@@ -37,6 +40,7 @@ __all__ = [
     "Evaluation",
     "MultiTask",
     "PlainProgress",
+    "ProMP",
     "Progress",
     "RandomPolicy",
     "Run",
@@ -52,10 +56,12 @@ __all__ = [
 _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
+    "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PlainProgress": "adaptax.training.progress",
+    "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
     "RandomPolicy": "adaptax.algorithms.random_policy",

@@ -9,12 +9,15 @@ meta-gradient knows the first alone. The whole gradient of the return after adap
 R is the mean return of the last round, b a baseline. It stays unbiased, as it never sees the stream that it judges: it is a
 regression, fitted to the *other* tasks of the batch, of R on the return of a round's *other* streams.
 
-The first term differentiates through adaptation, and the curvature of the inner surrogate matters there: DiCE (Foerster et al.
-2018) makes it unbiased, loaded DiCE (Farquhar et al. 2019) trades bias for variance by λ.
+The first term differentiates through adaptation, θ' = U(θ, D). With the plain surrogate −log π A inside, U has the curvature of
+the data that it was given, and `credit=1` is exactly ∇ E[R(D_K)]. DiCE (Foerster et al. 2018) has the curvature of the
+*expected* return, which is another objective's (Rothfuss et al. 2019, §4: θ' = U(θ), adaptation to infinitely much data); how θ
+changes what is sampled then counts inside U, and once more in the credit. It is less noisy to learn from inside than from the
+credit. Loaded DiCE (Farquhar et al. 2019) trades its bias for variance by λ; λ = 0 is LVC's curvature.
 
 Good at: first rounds that must explore. Bad at: variance. The second term multiplies one number per task with the score of all
-its N·T earlier rows, so that its noise is about N times that of the first. `credit` weighs it; 1 is the gradient above, without
-bias; the default, less, leaves most of a noisy term out and is biased towards MAML's.
+its N·T earlier rows, so that its noise is about N times that of the first. `credit` weighs it; 1 is the gradient above; the
+default, less, leaves most of a noisy term out and is biased towards MAML's.
 
 Where we depart from the paper: the baseline; PPO's clip on the rows of both terms, which changes nothing in the first epoch;
 standardised advantages, so that the first term is in units of T·σ (T rows, σ the advantages' standard deviation), and the
@@ -48,24 +51,29 @@ class EMAML(MetaGradient):
     """E-MAML: MAML with credit for exploration in the rounds before adaptation."""
 
     credit: float = 0.05
-    """Weight of the credit for earlier rounds: 1 is exactly the gradient of the return after adaptation, 0 is MAML. Less than
-    1 is biased and has less variance: the term's noise grows with the number of streams."""
-    estimator: Literal["dice", "loaded-dice"] = "loaded-dice"
-    """Inner surrogate: "dice" has the curvature of all pairs of rows of an episode, "loaded-dice" less of the distant ones."""
+    """Weight of the credit for earlier rounds: 1 is the stated gradient, 0 is MAML. Less than 1 is biased and has less
+    variance: the term's noise grows with the number of streams."""
+    estimator: Literal["plain", "dice", "loaded-dice"] = "loaded-dice"
+    """Inner surrogate: "plain" is −log π A, with which credit 1 is exact; "dice" has the curvature of all pairs of rows of an
+    episode, "loaded-dice" less of the distant ones."""
     dice_lambda: float = 0.5
     """λ of loaded DiCE: 0 is LVC's curvature (biased), 1 that of DiCE (unbiased)."""
 
     def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
         λ = jnp.array(1.0 if self.estimator == "dice" else self.dice_lambda)
-        learner = self.learner(DiCELearner, spec, SGD(jnp.array(self.inner_lr)), dice_λ=λ)
+        plain = self.estimator == "plain"
+        learner = self.learner(EMAMLLearner, spec, SGD(jnp.array(self.inner_lr)), plain=plain, dice_λ=λ)
         return EMAMLAlgorithm(self, spec, learner)
 
 
-class DiCELearner(GradientLearner):
+class EMAMLLearner(GradientLearner):
+    plain: bool = eqx.field(static=True)
     dice_λ: Array
 
     def surrogate(self, logp, advantage, batch):
+        if self.plain:
+            return -logp * advantage
         # The products of rows run within an episode, and over rows that were there.
         λ = jnp.where(batch.first, 0.0, self.dice_λ)
         return jax.vmap(loaded_dice)(jnp.where(batch.valid, logp, 0.0), advantage, λ)
@@ -74,7 +82,7 @@ class DiCELearner(GradientLearner):
 class EMAMLAlgorithm(MetaGradientAlgorithm):
     credit: Array
 
-    def __init__(self, config: EMAML, spec: Spec, learner: DiCELearner):
+    def __init__(self, config: EMAML, spec: Spec, learner: EMAMLLearner):
         super().__init__(config, spec, learner)
         self.credit = jnp.array(config.credit)
 
@@ -104,7 +112,7 @@ class EMAMLAlgorithm(MetaGradientAlgorithm):
         return params, opt_state, aux, metrics | {"credit": size}
 
 
-def credits(rounds: Step) -> Float[Array, "B K-1 N"]:
+def credits(rounds: Step) -> Float[Array, "B before N"]:
     """R_i − b_ikn for each stream n of each round k before the last of the tasks i; rows [B, K, N, T].
 
     b_ikn = a + c·(mean return of the other streams of round k of task i); a and c are fitted by least squares to the pairs
