@@ -34,7 +34,9 @@ def test_dice_credits_what_came_before():
     assert math.isclose(jax.grad(jax.grad(f))(0.0), -(1.0 + 5 * 111.0**2), rel_tol=1e-6)
 
 
-@pytest.mark.parametrize("λ, curvature", [(0.0, -(2 + 300 + 50000)), (0.5, -(2 + 330 + 55250)), (1.0, -(2 + 360 + 61000))])
+@pytest.mark.parametrize(
+    "λ, curvature", [(0.0, -(2 + 300 + 50000)), (0.5, -(2 + 330 + 55250)), (1.0, -(2 + 360 + 61000))]
+)
 def test_loaded_dice_by_hand(λ, curvature):
     """∇log π = s = (1, 10, 100), A = (2, 3, 5): gradient −Σ s A; curvature −Σ A (s² + 2 s v), v_t = λ (s_{t−1} + v_{t−1}).
 

@@ -98,7 +98,9 @@ SMALL = {
     "max_kl_nats": 1e6,
 }  # fmt: skip
 BASE = maml.MAML(**SMALL)
-PROMP = ProMP(kl_penalty=10.0, **SMALL)  # KL(collected ‖ now) is at its minimum in the first epoch, whatever its weight
+PROMP = ProMP(
+    kl_penalty=10.0, **SMALL
+)  # KL(collected ‖ now) is at its minimum in the first epoch, whatever its weight
 EMAML = emaml.EMAML(credit=1.0, **SMALL)
 VARIANTS = {
     "maml": BASE,
@@ -139,7 +141,9 @@ def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
         return unravel(flat - α * policy_gradient(here))
     # LVC: the curvature is that of −mean A π/π(here), i.e. −mean A ∇²π/π (Rothfuss et al. 2019, eq. 12). DiCE: that of
     # −mean r P/P(here), P the probability of all actions of the stream up to the reward (Foerster et al. 2018, eq. 5).
-    of, weight = (lambda x: jnp.cumsum(x, -1), rows.reward) if curvature == "of DiCE" else (lambda x: x, advantage)
+    of, weight = (
+        (lambda x: jnp.cumsum(x, -1), rows.reward) if curvature == "of DiCE" else (lambda x: x, advantage)
+    )
     over_here = jnp.exp(-of(log_prob(here)))
     hessian = jax.hessian(lambda f: -jnp.mean(jnp.exp(of(log_prob(f))) * over_here * weight))(here)
     gradient = policy_gradient(here) + hessian @ (flat - here)

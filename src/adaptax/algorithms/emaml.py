@@ -95,7 +95,7 @@ class EMAMLAlgorithm(MetaGradientAlgorithm):
         credit = credits(lifetime.rounds) / (unit[:, None, None] + 1e-8)
         return (*super().data(lifetime), credit)
 
-    def outer_step(self, params, frozen, opt_state, aux, data, key):
+    def outer_step(self, params, frozen, opt_state, aux, data: Any, key):
         def loss(params: Any, one_task: tuple[Lifetime, Array, Array, Array]) -> tuple[Array, Metrics]:
             lifetime, advantage, weight, credit = one_task
             out = replay(self.learner, eqx.combine(params, frozen), lifetime, self.layout)

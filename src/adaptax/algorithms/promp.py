@@ -45,6 +45,8 @@ from adaptax.types import Lifetime, Metrics, Out, Spec, Step
 class ProMP(MetaGradient):
     """ProMP: MAML that stays near the policies that collected, before adaptation and after it."""
 
+    epochs: int = 8
+    """Outer gradient steps on the data of one meta-update."""
     kl_penalty: float = 5e-4
     """η: weight of the inner KL divergence, nats of the policies before adaptation; its first value where it is adaptive."""
     adaptive: bool = False

@@ -9,12 +9,12 @@ lifetimes: each batch is judged by all of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
@@ -22,7 +22,6 @@ from jaxtyping import Float
 from adaptax import keys
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.maml import MAML
-from adaptax.algorithms.meta_gradient import MetaGradientAlgorithm
 from adaptax.chunks import chunk_size, mean_gradient
 from adaptax.collection.collect import collect
 from adaptax.outer.post_adaptation import clipped_objective
@@ -88,16 +87,16 @@ def meta_gradients(theta: Any, batches: int) -> dict[str, Gradients]:
     algorithms = {name: config.build(family.spec) for name, config in SURROGATES.items()}
 
     @eqx.filter_jit
-    def of_batch(algorithms: dict[str, MetaGradientAlgorithm], theta: Any, key: Any) -> dict[str, jax.Array]:
+    def of_batch(algorithms: Mapping[str, Any], theta: Any, key: Any) -> dict[str, jax.Array]:
         first = algorithms["LVC"]
         tasks = draw_tasks(family, keys.evaluation(key, keys.TASKS), "train", first.tasks)
         task_keys = lifetime_keys(keys.evaluation(key, keys.LIFETIMES), first.tasks)
         lifetime = collect(first.learner, family, Behaviour(theta, tasks=tasks), first.layout, task_keys)[0]
-        data = MetaGradientAlgorithm.data(first, lifetime)
+        data = first.data(lifetime)
         params, frozen = eqx.partition(theta, first.learner.trainable(theta))
         chunk = chunk_size(first.tasks, first.floats_per_task)
 
-        def gradient(algorithm: MetaGradientAlgorithm) -> jax.Array:
+        def gradient(algorithm: Any) -> jax.Array:
             loss = clipped_objective(algorithm.learner, algorithm.layout, frozen, algorithm.clip)
             return ravel_pytree(mean_gradient(loss, params, data, chunk)[0])[0]
 
