@@ -83,14 +83,14 @@ ENTRIES: dict[str, Entry] = {
         "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
         "gradient",
         ProMP(),
-        learns_on=(),
+        learns_on=("point-navigation",),
         paper=ProMP(
             tasks=40, streams=20, inner_lr=0.1, hidden=(64, 64), activation="tanh", gamma=0.99, gae_lambda=1.0, lr=1e-3, epochs=5,
             clip=0.3, kl_penalty=5e-4, adaptive=False, max_gradient_norm=1e9, max_kl_nats=1e9,
         ),
     ),
     "emaml": Entry(
-        "MAML credited for what its first rounds find out (Stadie et al. 2018)", "gradient", EMAML(), learns_on=()
+        "MAML credited for what its first rounds find out (Stadie et al. 2018)", "gradient", EMAML(), learns_on=("point-navigation",)
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300),
     "fine-tune": Entry(
