@@ -93,14 +93,11 @@ def expected_step(algorithm: Algorithm, theta: Theta) -> tuple[jax.Array, Lifeti
 
 # --- MAML and its relatives --------------------------------------------------------------------------------
 
-SMALL = {
-    "tasks": 1, "streams": 2, "hidden": (3,), "inner_lr": 0.7, "gamma": 1.0, "gae_lambda": 1.0, "lr": 1.0, "epochs": 1,
-    "max_kl_nats": 1e6,
-}  # fmt: skip
+SMALL = dict(
+    tasks=1, streams=2, hidden=(3,), inner_lr=0.7, gamma=1.0, gae_lambda=1.0, lr=1.0, epochs=1, max_kl_nats=1e6
+)  # fmt: skip
 BASE = maml.MAML(**SMALL)
-PROMP = ProMP(
-    kl_penalty=10.0, **SMALL
-)  # KL(collected ‖ now) is at its minimum in the first epoch, whatever its weight
+PROMP = ProMP(kl_penalty=10.0, **SMALL)  # without a slope in the first epoch, whatever it weighs
 EMAML = emaml.EMAML(credit=1.0, **SMALL)
 VARIANTS = {
     "maml": BASE,

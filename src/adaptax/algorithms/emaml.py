@@ -2,7 +2,7 @@
 
 Stadie, Yang, Houthooft, Chen, Duan, Wu, Abbeel, Sutskever 2018 (arXiv 1803.01118). The initial policy θ decides twice what
 becomes of a task: it is where adaptation starts, and it collects the data D_1 … D_{K−1} that adaptation learns from. MAML's
-meta-gradient knows the first alone. The whole gradient of the return after adaptation has a second term (eq. 3):
+meta-gradient knows the first alone. The whole gradient of the return after adaptation has a second term:
 
     ∇ E[R(D_K)] = E[∇ log π_θ'(D_K) R(D_K)]  +  E[Σ_{k<K} ∇ log π_θ_k(D_k) · (R(D_K) − b)]
 
@@ -11,13 +11,14 @@ regression, fitted to the *other* tasks of the batch, of R on the return of a ro
 
 The first term differentiates through adaptation, θ' = U(θ, D). With the plain surrogate −log π A inside, U has the curvature of
 the data that it was given, and `credit=1` is exactly ∇ E[R(D_K)]. DiCE (Foerster et al. 2018) has the curvature of the
-*expected* return, which is another objective's (Rothfuss et al. 2019, §4: θ' = U(θ), adaptation to infinitely much data); how θ
-changes what is sampled then counts inside U, and once more in the credit. It is less noisy to learn from inside than from the
-credit. Loaded DiCE (Farquhar et al. 2019) trades its bias for variance by λ; λ = 0 is LVC's curvature.
+*expected* return, which is another objective's (Rothfuss et al. 2019, §4: θ' = U(θ), adaptation to infinitely much data): how
+θ changes what is sampled then counts inside U, and once more in the credit. Loaded DiCE (Farquhar et al. 2019) trades the
+variance of that curvature for bias by λ; λ = 0 is LVC's, as in MAML here.
 
-Good at: first rounds that must explore. Bad at: variance. The second term multiplies one number per task with the score of all
-its N·T earlier rows, so that its noise is about N times that of the first. `credit` weighs it; 1 is the gradient above; the
-default, less, leaves most of a noisy term out and is biased towards MAML's.
+Good at: first rounds that must explore; where any first episodes tell the task, as in 2D navigation, credit buys nothing. Bad
+at: variance. The second term gives each of the N·T earlier rows of a task the weight N (R − b)/σ, where a row of the last
+round has A/σ: one number for all of them, N times as large. `credit` weighs it; 1 is the gradient above; the default, less,
+leaves most of a noisy term out and is biased towards MAML's.
 
 Where we depart from the paper: the baseline; PPO's clip on the rows of both terms, which changes nothing in the first epoch;
 standardised advantages, so that the first term is in units of T·σ (T rows, σ the advantages' standard deviation), and the

@@ -4,14 +4,14 @@ Rothfuss, Lee, Clavera, Asfour, Abbeel 2019 (arXiv 1810.06784), Algorithm 1. MAM
 same lifetimes, with both distances kept small: that of the adapted policies, by PPO's clip, and that of the policies *before*
 adaptation, from which the data of the inner step came, by a penalty.
 
-    θ'_i = θ − α ∇ L_LR(θ; D_i),   L_LR = −E[π_θ(a|s) / π_old(a|s) · A]                       inner step, eq. 13
-    min_θ  Σ_i L_clip(θ'_i; D'_i) + η Σ_k KL(π_old,k ‖ π_θ,k)                                  outer loop, eq. 15
+    θ'_i = θ − α ∇ L_LR(θ; D_i),   L_LR = −E[π_θ(a|s) / π_old(a|s) · A]                       inner step (§6)
+    min_θ  Σ_i L_clip(θ'_i; D'_i) + η Σ_k KL(π_old,k ‖ π_θ,k)                                  outer loop (§6)
 
 The ratio in the inner step is what is new: once θ has moved, the first round is no longer its own data, and the ratio corrects
 for that. In the first epoch it is 1, and the meta-gradient that of LVC (`estimators/surrogates.py`).
 
-Good at: what MAML is good at, with more steps on each batch of lifetimes. Bad at: what MAML is bad at: sparse rewards, and
-credit for exploration in the first round, which it does not give (E-MAML does).
+Good at: what MAML is good at, with more steps on each batch of lifetimes. Bad at: what MAML is bad at, sparse rewards above
+all: the first round is credited through the curvature of the inner surrogate alone (§4), whose rows are taken one by one.
 
 Where we depart from the paper: nothing more is learned from a batch once the adapted policies have gone `max_kl_nats` from
 those that collected, and the meta-gradient's norm is bounded; `--preset paper` leaves both out. An adaptive η, which is that of
@@ -94,7 +94,7 @@ class ProMPAlgorithm(MetaGradientAlgorithm):
         return params, opt_state, η, metrics | {"kl_penalty": η}
 
     def loss(self, frozen: Any, η: Float[Array, ""]) -> Callable[[Any, Any], tuple[Array, Metrics]]:
-        """loss(trained part of θ, (lifetime, advantage[N, T], weight) of one task), eq. 15."""
+        """loss(trained part of θ, (lifetime, advantage[N, T], weight) of one task)."""
 
         def loss(params: Any, one_task: tuple[Lifetime, Array, Array]) -> tuple[Array, Metrics]:
             lifetime, advantage, weight = one_task

@@ -90,7 +90,10 @@ ENTRIES: dict[str, Entry] = {
         ),
     ),
     "emaml": Entry(
-        "MAML credited for what its first rounds find out (Stadie et al. 2018)", "gradient", EMAML(), learns_on=("point-navigation",)
+        "MAML credited for what its first rounds find out (Stadie et al. 2018)",
+        "gradient",
+        EMAML(),
+        learns_on=("point-navigation",),
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300),
     "fine-tune": Entry(

@@ -50,7 +50,7 @@ def loaded_dice(
 def likelihood_ratio(
     logp: Float[Array, "..."], old_logp: Float[Array, "..."], advantage: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Importance-weighted surrogate per row (Rothfuss et al. 2019, eq. 13): −π/π_old · A; where π = π_old it is LVC."""
+    """Importance-weighted surrogate per row (Rothfuss et al. 2019, §6): −π/π_old · A; where π = π_old it is LVC."""
     return -jnp.exp(logp - old_logp) * advantage
 
 

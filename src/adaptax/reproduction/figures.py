@@ -86,7 +86,7 @@ FIGURES: dict[str, Figure] = {
     **{f"{name}-learns": _relative_learns(name) for name in ("promp", "emaml")},
     "estimator-variance": Figure(
         "noise of the meta-gradient under LVC, loaded DiCE and DiCE",
-        "DiCE's about twice LVC's, on HalfCheetah (Rothfuss et al. 2019, §6.2)",
+        "DiCE's about twice LVC's, on HalfCheetah (Rothfuss et al. 2019, §7)",
         2,
         estimator_variance,
     ),

@@ -1,6 +1,6 @@
 """How noisy a meta-gradient is under different inner surrogates: LVC, loaded DiCE, DiCE.
 
-Rothfuss et al. 2019, §6.2: on HalfCheetah (forward or backward) the relative standard deviation of the meta-gradient is about
+Rothfuss et al. 2019, §7: on HalfCheetah (forward or backward) the relative standard deviation of the meta-gradient is about
 twice as large under DiCE as under LVC. Here: 2D navigation, after a little training.
 
 All surrogates have the same gradient and differ in curvature alone, so that adaptation is the same under them, and so are the
