@@ -67,7 +67,7 @@ def estimator_variance(directory: Path, report: Report) -> Outcome:
                 ("inner surrogate", "‖std‖", "‖mean‖", "‖std‖/‖mean‖", "times LVC's", "95% interval"),
                 rows,
                 f"After {UPDATES} meta-updates. Advantages over a linear baseline, standardised, under all of them; the same "
-                "lifetimes. The interval is a jackknife's over batches.",
+                "lifetimes. The ratio is without what noise adds to ‖mean‖; its interval is a jackknife's over batches.",
             )
         ],
         [
