@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax import tasks
+    from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.gbml import GBML
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
+    from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMAML",
     "GBML",
     "MAML",
     "RL2",
@@ -40,6 +43,7 @@ __all__ = [
     "Evaluation",
     "MultiTask",
     "PlainProgress",
+    "ProMP",
     "Progress",
     "RandomPolicy",
     "Reptile",
@@ -56,11 +60,13 @@ __all__ = [
 _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
+    "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PlainProgress": "adaptax.training.progress",
+    "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
     "Reptile": "adaptax.algorithms.reptile",

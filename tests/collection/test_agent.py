@@ -12,6 +12,7 @@ import pytest
 from adaptax import keys
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.rl2 import RL2
 from adaptax.collection.agent import Agent
 from adaptax.collection.collect import collect_task
@@ -20,7 +21,11 @@ from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.types import Discrete, Spec
 
 FAMILY = PointNavigation(horizon=5)
-ALGORITHMS = {"rl2": RL2(hidden=8), "maml": MAML(streams=3, hidden=(8,))}
+ALGORITHMS = {
+    "rl2": RL2(hidden=8),
+    "maml": MAML(streams=3, hidden=(8,)),
+    "promp": ProMP(streams=3, hidden=(8,)),
+}
 
 
 def made(name: str):

@@ -22,6 +22,7 @@ from collection import envs
 
 from adaptax import keys, trees
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.rl2 import RL2
 from adaptax.collection.collect import collect
 from adaptax.collection.host import collect_host, episode_seeds
@@ -164,9 +165,11 @@ class CorridorTasks:
 
 rl2 = RL2(tasks=B, hidden=8).build(Corridor(False).spec)
 maml = MAML(tasks=B, streams=2, hidden=(8,), inner_lr=0.1).build(Corridor(True).spec)
+promp = ProMP(tasks=B, streams=2, hidden=(8,), inner_lr=0.1).build(Corridor(True).spec)
 CASES = {
     "rl2": (rl2.learner, rl2.layout, False, {}),
     "maml": (maml.learner, maml.layout, True, {}),
+    "promp": (promp.learner, promp.layout, True, {}),
     "episodes": (Probe(), Layout(3, 2, 7, episodes=2), False, {}),
     "budget, fast given, modal": (
         Probe(True), Layout(2, 2, 7, episodes=None), True, {"fast": jnp.arange(3.0), "modal": True},

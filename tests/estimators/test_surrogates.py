@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adaptax.estimators.ppo import PPOCoefficients, ppo_loss
-from adaptax.estimators.surrogates import dice, lvc, ppo_clip
+from adaptax.estimators.surrogates import dice, likelihood_ratio, loaded_dice, lvc, ppo_clip
 from adaptax.networks.distributions import Categorical
 from adaptax.types import Out, Step
 
@@ -30,6 +32,48 @@ def test_dice_credits_what_came_before():
     assert math.isclose(jax.grad(f)(0.0), -556.0, rel_tol=1e-6)
     # Second derivative of e^{sx} is s².
     assert math.isclose(jax.grad(jax.grad(f))(0.0), -(1.0 + 5 * 111.0**2), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "λ, curvature", [(0.0, -(2 + 300 + 50000)), (0.5, -(2 + 330 + 55250)), (1.0, -(2 + 360 + 61000))]
+)
+def test_loaded_dice_by_hand(λ, curvature):
+    """∇log π = s = (1, 10, 100), A = (2, 3, 5): gradient −Σ s A; curvature −Σ A (s² + 2 s v), v_t = λ (s_{t−1} + v_{t−1}).
+
+    λ = ½: v = (0, ½, 5¼), so −(2·1 + 3·(100 + 10) + 5·(10000 + 1050)) = −(2 + 330 + 55250); λ = 1: v = (0, 1, 11).
+    """
+    f = lambda x: loaded_dice(x * jnp.array([1.0, 10.0, 100.0]), jnp.array([2.0, 3.0, 5.0]), λ).sum()  # noqa: E731
+    assert float(f(0.3)) == 0.0
+    assert math.isclose(jax.grad(f)(0.0), -(2 + 30 + 500), rel_tol=1e-6)
+    assert math.isclose(jax.grad(jax.grad(f))(0.0), curvature, rel_tol=1e-6)
+
+
+def test_loaded_dice_forgets_where_a_row_says_so():
+    """λ = (0, 1, 0): the last row stands alone, as an episode's first does."""
+    f = lambda x: loaded_dice(  # noqa: E731
+        x * jnp.array([1.0, 10.0, 100.0]), jnp.array([2.0, 3.0, 5.0]), jnp.array([0.0, 1.0, 0.0])
+    ).sum()
+    assert math.isclose(jax.grad(jax.grad(f))(0.0), -(2 + 360 + 50000), rel_tol=1e-6)
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+def test_loaded_dice_without_loss_of_memory_is_dice_of_each_sequence(seed, t):
+    """Where advantages are returns to go: first and second derivatives alike."""
+    k_slope, k_reward = jax.random.split(jax.random.key(seed))
+    slope, reward = jax.random.normal(k_slope, (t, 2)), jax.random.normal(k_reward, (t,))
+    logp = lambda x: jnp.sin(slope @ x)  # noqa: E731
+    to_go = jnp.cumsum(reward[::-1])[::-1]
+    x = jnp.array([0.4, -0.2])
+    for d in (jax.grad, jax.hessian):
+        ours = d(lambda x: loaded_dice(logp(x), to_go, 1.0).sum())(x)
+        np.testing.assert_allclose(ours, d(lambda x: dice(logp(x), reward))(x), rtol=1e-3, atol=1e-3)
+
+
+def test_a_likelihood_ratio_weighs_what_another_policy_collected():
+    """π = 3 π_old, A = 2: value −6; gradient −6 ∇log π."""
+    f = lambda logp: likelihood_ratio(logp, jnp.array(-2.0), jnp.array(2.0))  # noqa: E731
+    value, slope = jax.value_and_grad(f)(-2.0 + math.log(3.0))
+    assert math.isclose(value, -6.0, rel_tol=1e-6) and math.isclose(slope, -6.0, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,14 @@ def every_lifetime(layout: Layout) -> Lifetime:
 
 def with_behaviour(learner: Learner, theta, layout: Layout, lifetimes: Lifetime) -> Lifetime:
     """The lifetimes with what the learner said of them as it collected."""
-    out = jax.vmap(lambda one: replay(learner, theta, one, layout))(lifetimes)
-    logp = mapped(lambda dist, action: dist.log_prob(action), 4)(out.dist, lifetimes.rounds.action)
-    rows = dataclasses.replace(lifetimes.rounds, dist=out.dist, value=out.value, logp=logp)
+    rows = dataclasses.replace(lifetimes.rounds, logp=jnp.zeros_like(lifetimes.rounds.reward))
+    # Once for each round: how a learner adapts may depend on what it said of the rounds before.
+    for _ in range(layout.rounds):
+        out = jax.vmap(lambda one: replay(learner, theta, one, layout))(
+            dataclasses.replace(lifetimes, rounds=rows)
+        )
+        logp = mapped(lambda dist, action: dist.log_prob(action), 4)(out.dist, rows.action)
+        rows = dataclasses.replace(rows, dist=out.dist, value=out.value, logp=logp)
     return dataclasses.replace(lifetimes, rounds=rows)
 
 

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from families import Corridor, GatedCorridor, Push
 
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.learner import Learner
@@ -100,6 +102,8 @@ def _case(config: Config, family: JaxFamily) -> Case:
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
+PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, adaptive=True)
+EMAML_ = EMAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 REPTILE = Reptile(tasks=TASKS, streams=2, hidden=(8, 8), inner_steps=2)
 GBML_ = GBML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, direction_hidden=(4,))
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
@@ -118,6 +122,10 @@ ALGORITHMS = {
     "maml-trpo, continuous": _case(TRPO_, Push()),
     "fomaml": _case(dataclasses.replace(MAML_, first_order=True), Corridor()),
     "meta-sgd, continuous": _case(dataclasses.replace(MAML_, learned_inner_lr=True), Push()),
+    "promp": _case(PROMP_, Corridor()),
+    "promp, continuous": _case(dataclasses.replace(PROMP_, inner_steps=2), Push()),
+    "emaml": _case(EMAML_, Corridor()),
+    "emaml, continuous": _case(dataclasses.replace(EMAML_, inner_steps=2, estimator="dice"), Push()),
     "anil, continuous": _case(dataclasses.replace(MAML_, head_only=True), Push()),
     "reptile": _case(REPTILE, Corridor()),
     "reptile, adam": _case(dataclasses.replace(REPTILE, inner_optimizer="adam"), Push()),

@@ -35,9 +35,10 @@ from laws.learners import scrambled
 from adaptax import trees
 from adaptax.adaptation import gradient
 from adaptax.adaptation.gradient import GradientLearner
-from adaptax.algorithms import gbml, maml, rl2
+from adaptax.algorithms import emaml, gbml, maml, rl2
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
+from adaptax.algorithms.promp import ProMP
 from adaptax.estimators.trust_region import line_search
 from adaptax.outer import trust_region
 from adaptax.types import Lifetime, Step, Theta
@@ -54,6 +55,7 @@ def plain_steps() -> Iterator[None]:
         (trust_region, "conjugate_gradient", lambda product, b, iterations: (b, jnp.zeros_like(b))),
         (trust_region, "line_search", accept),
         (GradientLearner, "advantages", lambda self, batch: returns_to_go(batch)),
+        (emaml, "standard_deviation", lambda x, valid: jnp.ones(())),
         (rl2.RL2Algorithm, "optimizer", optax.identity()),
         (rl2, "standardise", lambda x, valid: x),
     ]
@@ -89,33 +91,40 @@ def expected_step(algorithm: Algorithm, theta: Theta) -> tuple[jax.Array, Lifeti
     return step, lifetimes
 
 
-# --- MAML --------------------------------------------------------------------------------------------------
+# --- MAML and its relatives --------------------------------------------------------------------------------
 
-BASE_LOOP = MetaGradient(
-    tasks=1,
-    streams=2,
-    hidden=(3,),
-    inner_lr=0.7,
-    gamma=1.0,
-    gae_lambda=1.0,
-    lr=1.0,
-    epochs=1,
-    max_kl_nats=1e6,
-)
-BASE = maml.MAML(**dataclasses.asdict(BASE_LOOP))
+SMALL = dict(
+    tasks=1, streams=2, hidden=(3,), inner_lr=0.7, gamma=1.0, gae_lambda=1.0, lr=1.0, epochs=1, max_kl_nats=1e6
+)  # fmt: skip
+BASE = maml.MAML(**SMALL)
+PROMP = ProMP(kl_penalty=10.0, **SMALL)  # without a slope in the first epoch, whatever it weighs
+EMAML = emaml.EMAML(credit=1.0, **SMALL)
 VARIANTS = {
     "maml": BASE,
     "maml-trpo": dataclasses.replace(BASE, outer="trpo", max_kl_nats=0.01),
     "fomaml": dataclasses.replace(BASE, first_order=True),
     "meta-sgd": dataclasses.replace(BASE, learned_inner_lr=True),
     "anil": dataclasses.replace(BASE, head_only=True),
-    "gbml, rates": gbml.GBML(**dataclasses.asdict(BASE_LOOP), direction="rates"),
+    "gbml, rates": gbml.GBML(direction="rates", **SMALL),
     "two steps": dataclasses.replace(BASE, inner_steps=2, streams=1),
+    "promp": PROMP,
+    "promp, two steps": dataclasses.replace(PROMP, inner_steps=2, streams=1),
+    "emaml": dataclasses.replace(EMAML, estimator="plain"),
+    "emaml, two steps": dataclasses.replace(EMAML, estimator="plain", inner_steps=2, streams=1),
+    "emaml, dice": dataclasses.replace(EMAML, estimator="dice"),
+    "emaml, λ = 0": dataclasses.replace(EMAML, estimator="loaded-dice", dice_lambda=0.0),
 }
 
 
+def stated(config: MetaGradient) -> tuple[str, bool]:
+    """Curvature of the inner step, and whether the earlier rounds' sampling is credited."""
+    if isinstance(config, emaml.EMAML):
+        return {"plain": "of the data", "dice": "of DiCE", "loaded-dice": "of LVC"}[config.estimator], True
+    return "none" if isinstance(config, maml.MAML) and config.first_order else "of LVC", False
+
+
 def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
-    """U(θ_k, D_k) with the derivative that is claimed: of the data's own gradient, of LVC, or none (first order)."""
+    """U(θ_k, D_k) with the derivative that is claimed: of the data's own gradient, of LVC, of DiCE, or none."""
     advantage = returns_to_go(rows)
     learner = algorithm.learner
     α = ravel_pytree(learner.rule.lr if theta.rule is None else theta.rule)[0]
@@ -134,9 +143,13 @@ def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
     here = jax.lax.stop_gradient(flat)
     if curvature == "none":
         return unravel(flat - α * policy_gradient(here))
-    # LVC: the curvature is that of −mean A π/π(here), i.e. −mean A ∇²π/π (Rothfuss et al. 2019, eq. 12).
-    over_here = jnp.exp(-log_prob(here))
-    hessian = jax.hessian(lambda f: -jnp.mean(jnp.exp(log_prob(f)) * over_here * advantage))(here)
+    # LVC: the curvature is that of −mean A π/π(here), i.e. −mean A ∇²π/π (Rothfuss et al. 2019, eq. 12). DiCE: that of
+    # −mean r P/P(here), P the probability of all actions of the stream up to the reward (Foerster et al. 2018, eq. 5).
+    of, weight = (
+        (lambda x: jnp.cumsum(x, -1), rows.reward) if curvature == "of DiCE" else (lambda x: x, advantage)
+    )
+    over_here = jnp.exp(-of(log_prob(here)))
+    hessian = jax.hessian(lambda f: -jnp.mean(jnp.exp(of(log_prob(f))) * over_here * weight))(here)
     gradient = policy_gradient(here) + hessian @ (flat - here)
     return unravel(flat - α * gradient)
 
@@ -171,14 +184,14 @@ def check_maml(config: MetaGradient) -> None:
     theta = scrambled(algorithm.learner, algorithm.learner.init(jax.random.key(3)))
     step, lifetimes = expected_step(algorithm, theta)
     exact = lambda *how: exact_gradient(algorithm, theta, lifetimes.rounds, *how)  # noqa: E731
-    stated = exact("none" if algorithm.learner.first_order else "of LVC", False)
+    aim = exact(*stated(config))
     # The loss is a mean over the T rows of an episode, J a sum.
-    assert relative_error(-step * algorithm.layout.steps, stated) < 1e-4
-    assert float(jnp.linalg.norm(stated)) > 0.05
-    data, emaml = exact("of the data", False), exact("of the data", True)
+    assert relative_error(-step * algorithm.layout.steps, aim) < 1e-4
+    assert float(jnp.linalg.norm(aim)) > 0.05
+    fixed, whole = exact("of the data", False), exact("of the data", True)
     print(
-        f"‖g − ∇J‖/‖∇J‖: {relative_error(stated, data):.3f} with the data's own curvature and its sampling held fixed, "
-        f"{relative_error(stated, emaml):.3f} with cross-round credit (E-MAML)"
+        f"‖g − ∇J‖/‖∇J‖: {relative_error(aim, fixed):.3f} with the data's own curvature and its sampling held fixed, "
+        f"{relative_error(aim, whole):.3f} with cross-round credit (E-MAML)"
     )
 
 

@@ -17,7 +17,7 @@ from laws.test_meta_gradient import BASE, VARIANTS
 from adaptax import trees
 from adaptax.adaptation import gradient
 from adaptax.collection.replay import replay
-from adaptax.estimators.surrogates import dice, lvc
+from adaptax.estimators.surrogates import dice, loaded_dice, lvc
 from adaptax.outer.post_adaptation import adapted
 from adaptax.outer.trust_region import fisher_product
 
@@ -62,6 +62,42 @@ def check_dice() -> None:
 
 def test_dice_is_exact_to_the_second_derivative():
     check_dice()
+
+
+def check_loaded_dice() -> None:
+    """One round: with λ = 1 exact in the first and the second derivative; λ = 0 is LVC, to every sequence's own derivatives."""
+    algorithm = dataclasses.replace(BASE, inner_steps=0, streams=1).build(FAMILY.spec)
+    theta = scrambled(algorithm.learner, algorithm.learner.init(jax.random.key(3)))
+    rows = every_lifetime(algorithm.layout).rounds
+    flat, unravel = ravel_pytree(theta.policy)
+    log_prob = lambda flat, rows: log_probs(theta, unravel(flat), trees.index(rows, 0))[0]  # noqa: E731
+    here = flat
+
+    def objective(flat):
+        each = lambda r: jnp.exp(log_prob(flat, r).sum()) * r.reward.sum()  # noqa: E731
+        return jax.vmap(each)(rows).sum() / 2.0
+
+    def mean_of(surrogate):
+        def mean(flat):
+            each = lambda r: surrogate(log_prob(flat, r), returns_to_go(r)[0, 0]).sum()  # noqa: E731
+            weights = jax.vmap(lambda r: jnp.exp(log_prob(here, r).sum()) / 2.0)(rows)
+            return weights @ jax.vmap(each)(rows)
+
+        return mean
+
+    derivatives = lambda f: jax.jit(lambda x: (jax.grad(f)(x), jax.hessian(f)(x)))(flat)  # noqa: E731
+    loaded = lambda λ: derivatives(mean_of(lambda logp, a: loaded_dice(logp, a, λ)))  # noqa: E731
+    exact = derivatives(objective)
+    of_lvc = derivatives(mean_of(lvc))
+    for order in (0, 1):
+        assert relative_error(-loaded(1.0)[order].ravel(), exact[order].ravel()) < 1e-4, "λ = 1 is not DiCE"
+        assert relative_error(loaded(0.0)[order].ravel(), of_lvc[order].ravel()) < 1e-4, "λ = 0 is not LVC"
+        assert float(jnp.abs(exact[order]).max()) > 0.01
+    assert relative_error(of_lvc[1].ravel(), -exact[1].ravel()) > 0.05, "the two cannot be told apart here"
+
+
+def test_loaded_dice_goes_from_lvc_to_dice():
+    check_loaded_dice()
 
 
 def check_lvc() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from adaptation import test_implicit
+from algorithms import test_emaml, test_promp
 from collection import test_host
 from crosscheck import test_meta_gradients
 from estimators import test_returns
@@ -26,6 +27,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
+from outer import test_robust
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -36,6 +38,9 @@ PROGRAM = "adaptax.training.program"
 GRADIENT = "adaptax.adaptation.gradient:GradientLearner"
 OUTER = "adaptax.outer"
 RL2 = "adaptax.algorithms.rl2"
+MAML = "adaptax.algorithms.maml"
+PROMP = "adaptax.algorithms.promp"
+EMAML = "adaptax.algorithms.emaml"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +255,7 @@ MUTANTS = {
         f"{RETURNS}:valid_mean", "jnp.where(valid, x, 0.0).sum()", "x.sum()", invalid_rows("maml")
     ),
     "rows that are not valid shift the others": Mutant(
-        f"{RETURNS}:standardise", "jnp.where(valid, x, 0.0).sum()", "x.sum()", test_returns.test_standardise_by_hand
+        f"{RETURNS}:standardise", "valid_mean(x, valid)", "x.mean()", test_returns.test_standardise_by_hand
     ),
     "the normaliser learns from rows that are not valid": Mutant(
         "adaptax.networks.normaliser:Moments.update",
@@ -288,6 +293,40 @@ MUTANTS = {
     ),
     "DiCE credits the same row alone": Mutant(
         "adaptax.estimators.surrogates:dice", "jnp.cumsum(logp)", "logp", test_surrogate_gradients.check_dice
+    ),
+    "loaded DiCE forgets nothing": Mutant(
+        "adaptax.estimators.surrogates:loaded_dice", "v = λ * w", "v = w", test_surrogate_gradients.check_loaded_dice
+    ),
+    "ProMP's inner step takes all data for its own": Mutant(
+        f"{PROMP}:ProMPLearner.surrogate",
+        "jnp.where(batch.valid, batch.logp, jax.lax.stop_gradient(logp))",
+        "jax.lax.stop_gradient(logp)",
+        test_promp.check_ratio,
+    ),
+    "ProMP forgets what its ratio is divided by": Mutant(
+        "adaptax.estimators.surrogates:likelihood_ratio", "logp - old_logp", "logp", maml("promp")
+    ),
+    "ProMP's penalty is of the adapted policies": Mutant(
+        f"{PROMP}:inner_kl", "slice(None, -1)", "slice(1, None)", test_promp.check_inner_kl
+    ),
+    "an adaptive penalty goes the wrong way": Mutant(
+        f"{PROMP}:next_penalty", "2.0, jnp.where(kl < target / 1.5, 0.5, 1.0)", "0.5, jnp.where(kl < target / 1.5, 2.0, 1.0)",
+        test_promp.check_adaptive,
+    ),
+    "E-MAML credits nothing": Mutant(
+        f"{EMAML}:EMAMLAlgorithm.outer_step", "self.credit * explored", "0.0 * explored", maml("emaml")
+    ),
+    "E-MAML's baseline sees the stream that it judges": Mutant(
+        f"{EMAML}:credits", "before.sum(-1, keepdims=True) - before", "before.sum(-1, keepdims=True)",
+        test_emaml.check_independence,
+    ),
+    "E-MAML's baseline sees the task that it judges": Mutant(
+        f"{EMAML}:_of_others", "(x.sum(0) - x) / (n - 1)", "jnp.broadcast_to(x.mean(0), x.shape)",
+        test_emaml.check_independence,
+    ),
+    "CVaR weighs the best tasks": Mutant(
+        f"{OUTER}.robust:task_weights", "jnp.argsort(jnp.argsort(scores))", "jnp.argsort(jnp.argsort(-scores))",
+        test_robust.check_by_hand,
     ),
     "MAML leaves out the second derivatives": Mutant(
         f"{GRADIENT}.adapt", "if self.first_order:", "if True:", maml("maml")

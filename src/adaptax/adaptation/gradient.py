@@ -140,4 +140,8 @@ class GradientLearner(Learner):
 
     def advantages(self, batch: Step) -> Float[Array, "N T"]:
         """Of one round: generalised advantages over a linear baseline, standardised."""
-        return standardise(linear_advantages(batch, self.γ, self.λ), batch.valid)
+        return standardise(self.raw_advantages(batch), batch.valid)
+
+    def raw_advantages(self, batch: Step) -> Float[Array, "N T"]:
+        """In the reward's units."""
+        return linear_advantages(batch, self.γ, self.λ)

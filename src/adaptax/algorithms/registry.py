@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
+from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
@@ -128,6 +130,22 @@ ENTRIES: dict[str, Entry] = {
         MAML(learned_inner_lr=True),
         learns_on=("point-navigation",),
         supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
+    ),
+    "promp": Entry(
+        "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
+        "gradient",
+        ProMP(),
+        learns_on=("point-navigation",),
+        paper=ProMP(
+            tasks=40, streams=20, inner_lr=0.1, hidden=(64, 64), activation="tanh", gamma=0.99, gae_lambda=1.0, lr=1e-3, epochs=5,
+            clip=0.3, kl_penalty=5e-4, adaptive=False, max_gradient_norm=1e9, max_kl_nats=1e9,
+        ),
+    ),
+    "emaml": Entry(
+        "MAML credited for what its first rounds find out (Stadie et al. 2018)",
+        "gradient",
+        EMAML(),
+        learns_on=("point-navigation",),
     ),
     "reptile": Entry(
         "an initial policy near those that every task adapts to, first order (Nichol et al. 2018)",

@@ -96,10 +96,12 @@ def following_in_lifetime(
 
 def standardise(x: Float[Array, "..."], valid: Bool[Array, "..."]) -> Float[Array, "..."]:
     """Mean 0 and standard deviation 1 over the valid entries; 0 elsewhere."""
-    count = jnp.maximum(valid.sum(), 1)
-    mean = jnp.where(valid, x, 0.0).sum() / count
-    variance = jnp.where(valid, (x - mean) ** 2, 0.0).sum() / count
-    return jnp.where(valid, (x - mean) / (jnp.sqrt(variance) + 1e-8), 0.0)
+    return jnp.where(valid, (x - valid_mean(x, valid)) / (standard_deviation(x, valid) + 1e-8), 0.0)
+
+
+def standard_deviation(x: Float[Array, "..."], valid: Bool[Array, "..."]) -> Float[Array, ""]:
+    """Of the valid entries."""
+    return jnp.sqrt(valid_mean((x - valid_mean(x, valid)) ** 2, valid))
 
 
 def valid_mean(x: Float[Array, "..."], valid: Bool[Array, "..."]) -> Float[Array, ""]:

@@ -25,6 +25,35 @@ def dice(logp: Float[Array, " T"], reward: Float[Array, " T"]) -> Float[Array, "
     return -jnp.sum(jnp.exp(past - jax.lax.stop_gradient(past)) * reward)
 
 
+def loaded_dice(
+    logp: Float[Array, " T"], advantage: Float[Array, " T"], λ: float | Float[Array, ""] | Float[Array, " T"]
+) -> Float[Array, " T"]:
+    """Loaded DiCE surrogate per row of one sequence (Farquhar et al. 2019, algorithm 1): −(☐(w_t) − ☐(v_t)) A_t.
+
+        w_t = v_t + log π_t,    v_t = λ_t w_{t−1},    ☐(x) = exp(x − ⟦x⟧)
+
+    The gradient is −∇log π_t A_t for every λ. λ says how far back the curvature looks: at λ = 0 it is LVC's (no products
+    between rows: low variance, biased), at λ = 1 DiCE's (all of them: unbiased). An array gives each row its own λ_t: 0
+    where a row depends on none before it, as in an episode's first. The value is 0.
+    """
+
+    def step(w, inputs):
+        logp, λ = inputs
+        v = λ * w
+        return v + logp, v
+
+    v = jax.lax.scan(step, jnp.zeros(()), (logp, jnp.broadcast_to(λ, logp.shape)))[1]
+    box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
+    return -(box(v + logp) - box(v)) * advantage
+
+
+def likelihood_ratio(
+    logp: Float[Array, "..."], old_logp: Float[Array, "..."], advantage: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Importance-weighted surrogate per row (Rothfuss et al. 2019, §6): −π/π_old · A; where π = π_old it is LVC."""
+    return -jnp.exp(logp - old_logp) * advantage
+
+
 def ppo_clip(
     logp: Float[Array, "..."],
     old_logp: Float[Array, "..."],

@@ -30,10 +30,17 @@ def clipped_objective(
     def loss(params: Any, one_task: tuple[Lifetime, Array, Array]) -> tuple[Array, Metrics]:
         lifetime, advantage, weight = one_task
         out, rows = adapted(learner, eqx.combine(params, frozen), lifetime, layout)
-        clipped = ppo_clip(log_probs(out, rows), rows.logp, advantage, clip)
-        return weight * valid_mean(clipped, rows.valid), {"kl_nats": mean_kl(rows, out)}
+        return weight * clipped_loss(out, rows, advantage, clip), {"kl_nats": mean_kl(rows, out)}
 
     return loss
+
+
+def clipped_loss(
+    out: Out, rows: Step, advantage: Float[Array, "N T"], clip: Float[Array, ""]
+) -> Float[Array, ""]:
+    """PPO's clipped surrogate of one round: the mean over its valid rows."""
+    assert rows.logp is not None
+    return valid_mean(ppo_clip(log_probs(out, rows), rows.logp, advantage, clip), rows.valid)
 
 
 def log_probs(out: Out, rows: Step) -> Float[Array, "N T"]:
