@@ -104,7 +104,8 @@ def test_rows_that_fill_up_weigh_nothing():
 
 
 def test_errors_and_scores_by_hand():
-    rows = lambda y: Step(None, None, None, None, None, action=y, valid=jnp.array([True, True, False]))  # noqa: E731
+    z, valid = jnp.zeros(3), jnp.array([True, True, False])
+    rows = lambda y: Step(z, z, z, z, z, action=y, valid=valid)  # noqa: E731
     values = Out(jax.vmap(Gaussian)(jnp.array([[1.0], [2.0], [9.0]]), jnp.zeros((3, 1))), jnp.zeros(3))
     labels = rows(jnp.array([[0.0], [5.0], [0.0]]))
     assert float(query_error(values, labels)) == 5.0 and float(query_score(values, labels)) == -5.0
