@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax import trees
 from adaptax.adaptation.gradient import GradientTheta
-from adaptax.adaptation.update_rules import SGD
+from adaptax.algorithms.few_shot import query_error
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.meta_gradient import MetaGradientAlgorithm
 from adaptax.chunks import mean_gradient
+from adaptax.collection.few_shot import few_shot, predict
 from adaptax.networks.distributions import uniform
 from adaptax.networks.layers import MLP
 from adaptax.outer.post_adaptation import clipped_objective
+from adaptax.tasks.base import Examples
 from adaptax.types import Box, Discrete, Layout, Lifetime, Spec, Step
 
 FILE = Path(__file__).with_name("meta_gradients.npz")
@@ -115,8 +116,10 @@ def case(policy: str, variant: str, rounds: int) -> Case:
     spec = Spec("stored", arrays["obs"].shape[-1:], actions, steps, masked="mask" in arrays)
     hidden = tuple(arrays[f"params/{i}.bias"].shape[0] for i in range(2))
     config = MAML(
-        tasks=tasks, streams=streams, inner_lr=float(shared["lr"]), later_lr_factor=float(shared["late"]), hidden=hidden,
+        tasks=tasks, streams=streams, later_lr_factor=float(shared["late"]), hidden=hidden,
         gamma=float(shared["gamma"]), gae_lambda=float(shared["lambda"]), clip=float(shared["clip"]),
+        # Meta-SGD's rates are stored whole, and learned here in units of inner_lr.
+        inner_lr=1.0 if variant == "meta-sgd" else float(shared["lr"]),
         **({"inner_steps": rounds - 1} | VARIANTS[variant]),
     )  # fmt: skip
     algorithm = config.build(spec)
@@ -211,48 +214,39 @@ def test_the_stored_variants_differ():
             )
 
 
-# --- supervised: the rule alone, under a loss that is written here -----------------------------------------
-
-
-def examples_loss(kind: str) -> Callable[[MLP, jax.Array, jax.Array], jax.Array]:
-    """Mean over the examples: squared error, of all outputs, or cross-entropy."""
-
-    def loss(net: MLP, x: jax.Array, y: jax.Array) -> jax.Array:
-        out = jax.vmap(net)(x)
-        if kind == "mse":
-            return jnp.mean((out - y) ** 2)
-        return -jnp.mean(jax.vmap(lambda o, i: jax.nn.log_softmax(o)[i])(out, y))
-
-    return loss
+# --- supervised tasks: through the driver -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("variant", ["second-order", "first-order"])
 @pytest.mark.parametrize("kind", ["mse", "cross-entropy"])
-def test_steps_of_sgd_give_the_supervised_meta_gradients_of_pytorch(kind, variant, steps):
+def test_the_supervised_meta_gradients_are_those_of_pytorch(kind, variant, steps):
     with computed_in("float64"):
         values = under(f"supervised/{kind}/params")
         sizes = [values[f"{i}.bias"].shape[0] for i in range(3)]
-        x, y, query_x, query_y = (
-            given(stored()[f"supervised/{kind}/{n}"])
-            for n in ("support_x", "support_y", "query_x", "query_y")
-        )
-        net = filled(MLP(x.shape[-1], sizes[:-1], sizes[-1], jax.random.key(0)), values)
-        loss, rule = examples_loss(kind), SGD(given(stored()["supervised/lr"]))
+        parts = ("support_x", "support_y", "query_x", "query_y")
+        examples = Examples(*(given(stored()[f"supervised/{kind}/{n}"]) for n in parts))
+        n, shots, width = examples.support_x.shape
+        infinite = (np.inf,) * sizes[-1]
+        labels = Box(tuple(-x for x in infinite), infinite) if kind == "mse" else Discrete(sizes[-1])
+        spec = Spec("stored", (width,), labels, shots, support=shots)
+        config = MAML(
+            tasks=n, hidden=tuple(sizes[:-1]), inner_lr=float(stored()["supervised/lr"]), inner_steps=steps,
+            first_order=variant == "first-order",
+        )  # fmt: skip
+        algorithm = config.build(spec)
+        learner = algorithm.learner
+        theta = learner.init(jax.random.key(0))
+        mlp = filled(MLP(width, sizes[:-1], sizes[-1], jax.random.key(0)), values)
+        theta = eqx.tree_at(lambda t: t.policy.mlp, theta, mlp)
+        keys = jax.random.split(jax.random.key(0), n)
+        data = jax.vmap(lambda e, k: few_shot(spec, e, None, k))(examples, keys)
 
-        def after_adaptation(net: MLP) -> jax.Array:
-            def of_task(x, y, query_x, query_y):
-                adapted = net
-                for _ in range(steps):
-                    value, gradient = jax.value_and_grad(loss)(adapted, x, y)
-                    gradient = jax.lax.stop_gradient(gradient) if variant == "first-order" else gradient
-                    Δ, _ = rule.step(None, None, adapted, gradient, value)
-                    adapted = trees.add(adapted, Δ)
-                return loss(adapted, query_x, query_y)
+        def query_loss(mlp: MLP) -> jax.Array:
+            at = eqx.tree_at(lambda t: t.policy.mlp, theta, mlp)
+            return jax.vmap(lambda one: query_error(predict(learner, at, one, steps), one.query))(data).mean()
 
-            return jax.vmap(of_task)(x, y, query_x, query_y).mean()
-
-        value, gradient = jax.jit(jax.value_and_grad(after_adaptation))(net)
+        value, gradient = jax.jit(jax.value_and_grad(query_loss))(mlp)
         name = f"supervised/{kind}/{variant}/{steps}"
         np.testing.assert_allclose(value, stored()[f"{name}/loss"], rtol=TOLERANCE["float64"])
         assert_same(named(gradient), under(f"{name}/gradient"), "float64")

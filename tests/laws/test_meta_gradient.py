@@ -127,7 +127,7 @@ def inner_step(algorithm, theta, policy, rows: Step, curvature: str):
     """U(θ_k, D_k) with the derivative that is claimed: of the data's own gradient, of LVC, of DiCE, or none."""
     advantage = returns_to_go(rows)
     learner = algorithm.learner
-    α = ravel_pytree(learner.rule.lr if theta.rule is None else theta.rule)[0]
+    α = learner.rule.lr * (1.0 if theta.rule is None else ravel_pytree(theta.rule)[0])
     if learner.head_only:
         mask = jax.tree.map(jnp.zeros_like, policy)
         head = lambda p: (p.mlp.layers[-1], p.log_std)  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ from adaptax.algorithms.few_shot import query_error, query_score
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.registry import entry
 from adaptax.algorithms.reptile import Reptile
+from adaptax.cli import main
 from adaptax.collection.few_shot import draw_few_shot, predict, prediction_curve
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
@@ -160,3 +162,20 @@ def test_methods_that_need_rewards_say_so():
             AdaptaxError, match="learns from rewards, and the tasks of 'sinusoid' are labelled examples"
         ):
             entry(name).default.build(FAMILY.spec)
+
+
+def test_check_family_reads_supervised_families(capsys):
+    assert main(["check-family", "adaptax.tasks.functions:Sinusoid"]) == 0
+    assert "train 10 + 10, test 10 + 100, ood 10 + 100" in capsys.readouterr().out
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrong(Sinusoid):
+    def examples(self, key, task, split):
+        found = super().examples(key, task, split)
+        return dataclasses.replace(found, query_y=found.query_y[:, 0])
+
+
+def test_check_family_names_what_does_not_fit(capsys):
+    assert main(["check-family", f"{Path(__file__)}:Wrong"]) == 1
+    assert "query_y of 'train' must be float32[n, 1], not (10,)" in capsys.readouterr().out

@@ -4,7 +4,7 @@
 from what it trains: any tree of parameters goes in. All of them are differentiable in ψ, θ and the gradient, twice.
 
     SGD                 −α ∇L                                    (Finn et al. 2017)
-    LearnedRates        −α ⊙ ∇L, α learned                       (Meta-SGD, Li et al. 2017)
+    LearnedRates        −α ψ ⊙ ∇L, ψ learned                     (Meta-SGD, Li et al. 2017)
     Adam                with moments kept within the task        (Kingma & Ba 2015)
     MetaCurvature       −α M_out ∇L M_in, M learned              (Park & Oliva 2019)
     GradientNetwork     a network reads each coordinate          (after Andrychowicz et al. 2016, Ravi & Larochelle 2017)
@@ -50,16 +50,20 @@ class SGD(UpdateRule):
 
 
 class LearnedRates(UpdateRule):
-    """Δ = −α ⊙ ∇L with α learned for each parameter, its sign too (Li et al. 2017, eq. 3)."""
+    """Δ = −α ψ ⊙ ∇L with a rate α ψ learned for each parameter, its sign too (Li et al. 2017, eq. 3); ψ = 1 at first.
+
+    What is learned is the rate in units of α: an optimizer like Adam then moves a rate by a share of itself, where steps of
+    its own size would soon be many times a small rate.
+    """
 
     lr: Array
-    """α at first."""
+    """α, every parameter's rate at first."""
 
     def init(self, params, key):
-        return jax.tree.map(lambda p: jnp.full_like(p, self.lr), params)
+        return jax.tree.map(jnp.ones_like, params)
 
     def step(self, ψ, state, params, gradient, loss):
-        return jax.tree.map(lambda α, g: -α * g, ψ, gradient), state
+        return jax.tree.map(lambda factor, g: -self.lr * factor * g, ψ, gradient), state
 
 
 class Adam(UpdateRule):

@@ -13,8 +13,9 @@ from tyro.conf import Positional, arg
 from adaptax.cli.checks import Checks
 from adaptax.cli.checks_gymnasium import GymnasiumChecks
 from adaptax.cli.checks_jax import JaxChecks
+from adaptax.cli.checks_supervised import SupervisedChecks
 from adaptax.errors import AdaptaxError
-from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.base import SupervisedFamily, TaskFamily
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.references import import_reference
 from adaptax.tasks.registry import make_family
@@ -53,6 +54,10 @@ class CheckFamily:
 
 def make_checks(cls: type, reference: str) -> Checks:
     """The checks for a class of either kind."""
+    if issubclass(cls, SupervisedFamily):
+        supervised = make_family(f"jax:{reference}")
+        assert isinstance(supervised, SupervisedFamily)
+        return SupervisedChecks(supervised)
     if issubclass(cls, TaskFamily):
         family = make_family(f"jax:{reference}")
         assert isinstance(family, TaskFamily)

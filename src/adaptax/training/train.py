@@ -219,7 +219,9 @@ def _divergence(run: Run, dispatch: Dispatch, done: int) -> str:
     what = f"{', '.join(bad)} became NaN or infinite" if bad else "the parameters became NaN or infinite"
     kept = f" The state before it is kept in {run.directory}." if run.directory else ""
     cure = (
-        "check the environment's rewards and observations"
+        "lower inner_lr or lr, or bound the labels"
+        if run.spec.supervised
+        else "check the environment's rewards and observations"
         if "return" in bad
         else "lower the step size (lr) or bound the rewards"
     )
