@@ -71,6 +71,12 @@ class GradientLearner(Learner):
         size = observation_size(self.spec)
         return Policy(size, self.hidden, self.spec.action, key, ACTIVATIONS[self.activation])
 
+    @property
+    def floats_of_a_step(self) -> int:
+        """What the update rule computes for one task, in floats."""
+        policy = jax.eval_shape(self.new_policy, jax.random.key(0))
+        return self.rule.floats_per_parameter * sum(leaf.size for leaf in jax.tree.leaves(policy))
+
     def trainable(self, theta: GradientTheta) -> Any:
         frozen = jax.tree.map(lambda _: False, theta.normaliser)
         return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)

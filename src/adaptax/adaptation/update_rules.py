@@ -25,6 +25,11 @@ from adaptax.networks.layers import MLP
 class UpdateRule(eqx.Module):
     """One way to step from a gradient. Numbers are leaves; sizes are static."""
 
+    @property
+    def floats_per_parameter(self) -> int:
+        """How much a step computes for each parameter, at its widest: what decides how many tasks fit the cache."""
+        return 1
+
     def init(self, params: PyTree, key: Key[Array, ""]) -> PyTree:
         """ψ before any training, for parameters shaped like `params`; None where nothing of the rule is learned."""
         return None
@@ -123,7 +128,11 @@ class GradientNetwork(UpdateRule):
     """
 
     lr: Array
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(16, 16))
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(8,))
+
+    @property
+    def floats_per_parameter(self) -> int:
+        return max(self.hidden, default=1)
 
     def init(self, params, key):
         depth = len(jax.tree.leaves(params))

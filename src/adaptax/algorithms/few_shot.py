@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Key
 
 from adaptax import trees
+from adaptax.adaptation.gradient import GradientLearner
 from adaptax.algorithms.base import Algorithm
 from adaptax.chunks import chunk_size, map_tasks, mean_gradient
 from adaptax.collection.few_shot import predict
@@ -43,7 +44,8 @@ class FewShotAlgorithm(Algorithm):
     def __init__(self, config: Any, spec: Spec, learner: Learner, adaptations: int):
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
-        self.floats_per_task = spec.support * max(config.hidden, default=1)
+        of_a_step = learner.floats_of_a_step if isinstance(learner, GradientLearner) else 0
+        self.floats_per_task = max(spec.support * max(config.hidden, default=1), of_a_step)
         self.objective = getattr(config, "objective", "mean")
         self.cvar_share = jnp.array(getattr(config, "cvar_share", 1.0))
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)

@@ -41,7 +41,7 @@ class GBML(MetaGradient):
 
     direction: Literal["rates", "curvature", "network"] = "network"
     """The form of φ: a rate per parameter, matrices per layer, or a network over coordinates."""
-    direction_hidden: tuple[int, ...] = (16, 16)
+    direction_hidden: tuple[int, ...] = (8,)
     """Units of the hidden layers of the network over coordinates."""
 
     def build(self, spec: Spec) -> Algorithm:

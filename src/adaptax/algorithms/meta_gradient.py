@@ -94,8 +94,9 @@ class InnerLoopAlgorithm(Algorithm):
 
     @property
     def floats_per_task(self) -> int:
-        """The activations of one layer in one round."""
-        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)
+        """The activations of one layer in one round, or those of the update rule where they are more."""
+        rows = self.layout.streams * self.layout.steps
+        return max(rows * max(self.learner.hidden, default=1), self.learner.floats_of_a_step)
 
     def weights(self, lifetime: Lifetime) -> Float[Array, " B"]:
         """Of the tasks in the outer objective, by their returns in the last round."""

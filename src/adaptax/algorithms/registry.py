@@ -162,7 +162,7 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         GBML(),
         learns_on=(),
-        supervised=GBML(**FEW_SHOT_LOOP),
+        supervised=GBML(direction="curvature", **FEW_SHOT_LOOP),
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0),

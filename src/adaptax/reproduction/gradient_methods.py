@@ -148,7 +148,7 @@ def cartpole(directory: Path, report: Report) -> Outcome:
 
 
 def sinusoid_methods() -> list[Method]:
-    updates = {"maml": 6000, "fomaml": 6000, "anil": 6000, "meta-sgd": 6000, "gbml": 3000, "reptile": 5000}
+    updates = {"maml": 6000, "fomaml": 6000, "anil": 6000, "meta-sgd": 6000, "gbml": 2500, "reptile": 5000}
     return [Method(name, ENTRIES[name].supervised, n) for name, n in updates.items()]  # type: ignore[arg-type]
 
 
@@ -219,7 +219,7 @@ def gbml_against_maml(directory: Path, report: Report) -> Outcome:
         "max_gradient_norm": 10.0,
     }  # fmt: skip
     plans = (
-        ("sine waves", Sinusoid(), waves, 4000, WAVES, 1, "−MSE after 1 step"),
+        ("sine waves", Sinusoid(), waves, 2000, WAVES, 1, "−MSE after 1 step"),
         (
             "2D navigation",
             PointNavigation(),
