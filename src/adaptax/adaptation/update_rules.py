@@ -152,9 +152,13 @@ class GradientNetwork(UpdateRule):
         r = jnp.sqrt(jnp.mean(g**2) + 1e-16)
         shared = jnp.concatenate([jnp.stack([0.1 * jnp.log(r), jnp.arcsinh(loss)]), position])
 
+        # What all coordinates share goes through the first layer once: its bias in this leaf.
+        first = ψ.layers[0]
+        split = (first.weight[:, :3], first.bias + first.weight[:, 3:] @ shared)
+        network = eqx.tree_at(lambda n: (n.layers[0].weight, n.layers[0].bias), ψ, split)
+
         def coordinate(g: Array, p: Array) -> Array:
-            own = jnp.stack([g / r, 0.1 * jnp.arcsinh(1e4 * g), p])
-            a, b = ψ(jnp.concatenate([own, shared]))
+            a, b = network(jnp.stack([g / r, 0.1 * jnp.arcsinh(1e4 * g), p]))
             return -self.lr * (jnp.exp(a) * g + r * b)
 
         return jax.vmap(coordinate)(g.reshape(-1), p.reshape(-1)).reshape(g.shape)

@@ -109,6 +109,12 @@ FIGURES: dict[str, Figure] = {
         6,
         gradient_methods.gbml_against_maml,
     ),
+    "robust-objective": Figure(
+        "MAML for the mean, the worst quarter and the worst of the tasks",
+        "a claim of this library",
+        4,
+        gradient_methods.robust,
+    ),
     "estimator-variance": Figure(
         "noise of the meta-gradient under LVC, loaded DiCE and DiCE",
         "DiCE's about twice LVC's, on HalfCheetah (Rothfuss et al. 2019, §7)",
