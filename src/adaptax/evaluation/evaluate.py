@@ -62,8 +62,9 @@ def evaluate(
     family = runs[0].family if family is None else family
     spec = family.spec
     check_request(spec, split, tasks)
-    if episodes is not None and episodes < 1:
-        raise AdaptaxError(f"episodes must be 1 or more, not {episodes}.")
+    least = 0 if spec.supervised else 1  # adaptation steps may be none
+    if episodes is not None and episodes < least:
+        raise AdaptaxError(f"episodes must be {least} or more, not {episodes}.")
     layout = layout or runs[0].algorithm.test_layout(episodes)
     key = jax.random.key(seed)
     started = time.perf_counter()
