@@ -114,7 +114,7 @@ ENTRIES: dict[str, Entry] = {
     "fomaml": Entry(
         "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
-        supervised=dataclasses.replace(FEW_SHOT, first_order=True),
+        supervised=dataclasses.replace(FEW_SHOT, first_order=True, inner_lr=0.005),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
     ),
     "anil": Entry(
@@ -122,7 +122,7 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAML(head_only=True),
         learns_on=(),
-        supervised=dataclasses.replace(FEW_SHOT, head_only=True),
+        supervised=dataclasses.replace(FEW_SHOT, head_only=True, later_lr_factor=0.3),
     ),
     "meta-sgd": Entry(
         "MAML that learns a step size per parameter (Li et al. 2017)",

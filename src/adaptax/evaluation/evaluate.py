@@ -152,20 +152,17 @@ def play_few_shot(
     return scores[:, :, None, None], np.ones((*scores.shape, 1, 1)), None
 
 
+@eqx.filter_jit
 def _ask(learner, theta, family, adaptations, tasks, task_keys):
-    # The family is no argument: its arrays may not be hashable, and are constants of the program.
-    @eqx.filter_jit
-    def all_tasks(learner, theta, tasks, task_keys):
-        data = draw_few_shot(family, tasks, task_keys, "test")
+    data = draw_few_shot(family, tasks, task_keys, "test")
 
-        def one_task(data: FewShot):
-            outs = prediction_curve(learner, theta, data, adaptations)
-            score = jax.vmap(jax.vmap(prediction_score), (0, None))(outs.dist, data.query.action)
-            return jax.vmap(valid_mean, (0, None))(score, data.query.valid)
+    def one_task(data: FewShot):
+        outs = prediction_curve(learner, theta, data, adaptations)
+        score = jax.vmap(jax.vmap(prediction_score), (0, None))(outs.dist, data.query.action)
+        return jax.vmap(valid_mean, (0, None))(score, data.query.valid)
 
-        return map_tasks(one_task, data, int(np.clip(1000 // data.query.obs.shape[1] + 1, 1, len(task_keys))))
-
-    return all_tasks(learner, theta, tasks, task_keys)
+    queries = data.query.obs.shape[1]
+    return map_tasks(one_task, data, int(np.clip(1000 // queries + 1, 1, len(task_keys))))
 
 
 def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax.Array | None]:
