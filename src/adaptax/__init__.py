@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
+    from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
     from adaptax.collection.agent import Agent
@@ -48,6 +49,7 @@ __all__ = [
     "RandomPolicy",
     "Reptile",
     "Run",
+    "defaults",
     "evaluate",
     "load",
     "resume",
@@ -72,6 +74,7 @@ _PLACES = {
     "Reptile": "adaptax.algorithms.reptile",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
+    "defaults": "adaptax.algorithms.registry",
     "evaluate": "adaptax.evaluation.evaluate",
     "load": "adaptax.training.load",
     "resume": "adaptax.training.train",

@@ -10,6 +10,7 @@ from families import TwoArms
 
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.rl2 import RL2
+from adaptax.tasks.functions import Sinusoid
 from adaptax.training.program import MOST_UPDATES, make_program
 from adaptax.types import Step
 
@@ -68,3 +69,24 @@ def test_maml_learns_a_policy_that_one_step_makes_sure():
     assert after[:3].mean() < 0.85
     assert abs(before[-10:].mean() - 0.5) < 0.1
     assert after[-10:].mean() > 0.95
+
+
+def test_a_bounded_inner_step_is_no_longer_than_its_bound():
+    """A line from 0 and one example far off: the step has the length α · bound, in the gradient's direction."""
+    family = Sinusoid(shots=1, queries=1)
+    free, bounded = (
+        MAML(hidden=(), inner_lr=0.1, inner_max_norm=n).build(family.spec).learner for n in (0.0, 3.0)
+    )
+    theta = free.init(jax.random.key(0))
+    theta = eqx.tree_at(lambda t: t.policy, theta, jax.tree.map(jnp.zeros_like, theta.policy))
+    z, yes = jnp.zeros((1, 1)), jnp.ones((1, 1), bool)
+    rows = Step(
+        obs=jnp.full((1, 1, 1), 2.0), prev_action=z[..., None], prev_reward=z, first=yes, episode=z,
+        action=jnp.full((1, 1, 1), 50.0), valid=yes,
+    )  # fmt: skip
+    moved = []
+    for learner in (free, bounded):
+        fast = learner.adapt(theta, learner.begin(theta, jax.random.key(0), None), rows, jax.random.key(0))
+        moved.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(fast.policy.mlp)]))
+    np.testing.assert_allclose(moved[0], [20.0, 10.0], rtol=1e-5)  # 0.1 · 2 · 50 · (2, 1)
+    np.testing.assert_allclose(moved[1], 0.3 * moved[0] / np.linalg.norm(moved[0]), rtol=1e-5)

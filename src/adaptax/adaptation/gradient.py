@@ -11,8 +11,10 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key
 
+from adaptax import trees
 from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.returns import standardise, valid_mean
@@ -55,6 +57,9 @@ class GradientLearner(Learner):
     """The gradient counts as a constant, so that dθ'/dθ = I for SGD: no second derivatives."""
     head_only: bool = eqx.field(static=True)
     """The last layer alone adapts (ANIL, Raghu et al. 2020), with the standard deviation, which is of the last layer too."""
+    bounded: bool = eqx.field(static=True)
+    """The gradient's Euclidean norm is scaled down to `inner_max_norm`: no step explodes, whatever the data."""
+    inner_max_norm: Array
     inner_steps: int = eqx.field(static=True)
     later_lr_factor: Array
     """On steps beyond `inner_steps`."""
@@ -100,6 +105,10 @@ class GradientLearner(Learner):
             gradient, loss = jax.lax.stop_gradient(
                 (gradient, loss)
             )  # first-order MAML: that is its definition
+        if self.bounded:
+            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
+            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
+            gradient = trees.scale(jnp.minimum(1.0, self.inner_max_norm / norm), gradient)
         Δ, state = self.rule.step(theta.rule, fast.rule, params, gradient, loss)
         scale = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
         params = jax.tree.map(lambda p, δ: p + scale * δ, params, Δ)

@@ -36,6 +36,8 @@ class InnerLoop:
     later_lr_factor: float = 0.1
     """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
     The trained steps are long ones; repeated, they overshoot."""
+    inner_max_norm: float = 0.0
+    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -53,6 +55,7 @@ class InnerLoop:
         """A learner of this class, with these hyperparameters."""
         return cls(
             spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, inner_steps=self.inner_steps,
+            bounded=self.inner_max_norm > 0, inner_max_norm=jnp.array(self.inner_max_norm),
             later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             **({"first_order": False, "head_only": False} | fields),
         )  # fmt: skip

@@ -86,7 +86,8 @@ class MultiTask:
         lr = jnp.array(self.fine_tune_lr if self.fine_tune_steps else 0.0)
         return GradientLearner(
             spec=spec, hidden=self.hidden, activation="relu", rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
-            first_order=False, head_only=False, inner_steps=0, later_lr_factor=jnp.array(1.0),
+            first_order=False, head_only=False,
+            bounded=False, inner_max_norm=jnp.array(0.0), inner_steps=0, later_lr_factor=jnp.array(1.0),
             γ=jnp.array(1.0), λ=jnp.array(1.0),
         )  # fmt: skip
 

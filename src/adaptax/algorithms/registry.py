@@ -114,7 +114,7 @@ ENTRIES: dict[str, Entry] = {
     "fomaml": Entry(
         "MAML without second derivatives", "gradient", MAML(first_order=True), learns_on=("point-navigation",),
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
-        supervised=dataclasses.replace(FEW_SHOT, first_order=True, inner_lr=0.005),
+        supervised=dataclasses.replace(FEW_SHOT, first_order=True, inner_max_norm=20.0),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
     ),
     "anil": Entry(
@@ -188,6 +188,12 @@ def entry(name: str) -> Entry:
             f"There is no algorithm '{name}'; {near(name, ENTRIES)}there are: {', '.join(ENTRIES)}."
         )
     return ENTRIES[name]
+
+
+def defaults(name: str, family: Any) -> Config:
+    """The hyperparameters that an algorithm starts from on a family: what the command line takes, to change with
+    `dataclasses.replace`. AdaptaxError where there is no such algorithm, or it cannot learn on the family."""
+    return entry(name).defaults(family.spec)[0]
 
 
 def name_of(config: Config) -> str:

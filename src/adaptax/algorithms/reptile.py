@@ -36,6 +36,7 @@ from adaptax.algorithms.meta_gradient import InnerLoop, InnerLoopAlgorithm
 from adaptax.chunks import chunk_size, map_tasks
 from adaptax.collection.few_shot import adapted_to, predict
 from adaptax.collection.replay import readapt
+from adaptax.outer.robust import task_weights
 from adaptax.types import FewShot, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
 
@@ -118,7 +119,7 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
             after = map_tasks(lambda one: self.score(theta, one, self.inner_steps), lifetime, chunk)
             before = map_tasks(lambda one: self.score(theta, one, 0), lifetime, chunk)
             metrics = {"return": after.mean(), "return_before_adaptation": before.mean()}
-            weights, normaliser = jnp.ones(self.tasks), theta.normaliser
+            weights, normaliser = task_weights(after, self.objective, self.cvar_share), theta.normaliser
         else:
             adapted = map_tasks(
                 lambda one: readapt(self.learner, theta, one, self.layout).policy, lifetime, chunk

@@ -125,10 +125,13 @@ def sentences(e: Evaluation) -> list[str]:
     if e.shared_tasks:
         lines.append("The family trains and tests on the same tasks.")
     tasks, seeds = e.returns.shape[1], e.returns.shape[0]
+    actions, unit = (
+        ("", "labelled examples") if e.supervised else (f"actions {e.actions}, ", "environment steps")
+    )
     return [
         *lines,
-        f"{count(tasks)} tasks × {seeds} seed{'s' * (seeds > 1)}, actions {e.actions}, {duration(e.seconds)}, "
-        f"peak memory {count(e.peak_megabytes)} MB; meta-training took {count(sum(e.training_env_steps))} environment steps "
+        f"{count(tasks)} tasks × {seeds} seed{'s' * (seeds > 1)}, {actions}{duration(e.seconds)}, "
+        f"peak memory {count(e.peak_megabytes)} MB; meta-training took {count(sum(e.training_env_steps))} {unit} "
         f"in {duration(sum(e.training_seconds))}.",
     ]
 
