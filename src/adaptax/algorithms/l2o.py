@@ -1,0 +1,323 @@
+"""L2O: learning to optimize. A recurrent network in the optimizer's place trains a random policy on each new task.
+
+Andrychowicz et al. 2016 (arXiv 1606.04474), eqs. 2-3. The network ψ turns gradients into steps; its loss is what the steps lead
+to, summed over the whole inner training and not at its end alone:
+
+    θ_{k+1} = θ_k + m_ψ(∇L(θ_k), h_k)        min_ψ  E[ Σ_k L(θ_k) ],   k = 1 … horizon
+
+Meta-training, by one of two ways:
+
+    backpropagation   through the unrolled inner training, cut every `truncation` steps. Reinforcement learning: the gradient of
+                      −Σ_k J(θ_k) by each round's own policy gradient, the earlier rounds' sampling held fixed, as clipped
+                      steps (PPO); advantages are comparable between rounds, not standardised in each.
+    persistent-es     persistent evolution strategies (Vicol et al. 2021): antithetic perturbations of ψ, whose inner trainings
+                      go on from one meta-update to the next, `truncation` steps in each (`outer/persistent_es.py`). No
+                      derivative of the inner training, and none of its noise; what a step does to exploration counts too.
+
+Supervised tasks: L is the error of all examples, inside of the support and outside of the queries.
+
+Good at: long adaptation, where hand-made optimizers waste their first steps. Bad at: tasks that a handful of episodes must do,
+for it begins from nothing; horizons or networks far from those trained on.
+
+Where we depart from the paper: a gated recurrent unit of one layer instead of two of LSTM; the steps are in the direction of Adam
+plus what is learned, on a learned logarithmic scale; the network is also told momenta, the time, and the leaf
+(`adaptation/learned_optimizer.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from adaptax import keys, trees
+from adaptax.adaptation.gradient import FromScratchLearner, GradientTheta
+from adaptax.adaptation.learned_optimizer import LearnedOptimizer
+from adaptax.algorithms.base import Algorithm
+from adaptax.chunks import chunk_size, map_tasks, mean_gradient
+from adaptax.collection.few_shot import predictions_from
+from adaptax.collection.replay import replay_from
+from adaptax.errors import AdaptaxError
+from adaptax.estimators.baseline import linear_advantages
+from adaptax.estimators.ppo import epochs_over_tasks
+from adaptax.estimators.returns import valid_mean
+from adaptax.estimators.supervised import prediction_error, prediction_score
+from adaptax.estimators.surrogates import ppo_clip
+from adaptax.outer.persistent_es import Particles, antithetic, estimate, perturbations, renewed
+from adaptax.outer.post_adaptation import log_probs, mean_kl
+from adaptax.types import Behaviour, FewShot, Layout, Lifetime, Metrics, Spec, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class L2O:
+    """L2O: a learned optimizer, which trains a random policy on each new task."""
+
+    training: Literal["backpropagation", "persistent-es"] = "backpropagation"
+    """How the optimizer is trained: through the unrolled inner training, or by persistent evolution strategies."""
+    tasks: int = 16
+    """Inner trainings in one meta-update; evolution strategies take an even number, two to a task."""
+    streams: int = 10
+    """Episodes of a task in each round."""
+    horizon: int = 10
+    """Adaptation steps of an inner training."""
+    truncation: int = 10
+    """Adaptation steps that the meta-gradient looks back; of an inner training in one meta-update of evolution strategies."""
+    hidden: tuple[int, ...] = (32,)
+    """Units of the policy's hidden layers."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between the layers."""
+    optimizer_hidden: int = 20
+    """Units of the optimizer's recurrent network, which has one state for each parameter of the policy."""
+    inner_lr: float = 0.03
+    """The unit of the optimizer's steps; at first it is Adam with this step size."""
+    momentum_features: bool = True
+    """The optimizer reads running means of the gradient, and steps in the direction of Adam plus what is learned."""
+    context_features: bool = True
+    """The optimizer is told the time, each parameter, and the layer that it is in."""
+    gamma: float = 0.99
+    """Discount γ per step of an episode."""
+    gae_lambda: float = 1.0
+    """λ of generalised advantage estimation."""
+    lr: float = 5e-3
+    """Adam's step size in the outer loop."""
+    epochs: int = 4
+    """Backpropagation: outer gradient steps on the data of one meta-update."""
+    clip: float = 0.2
+    """Backpropagation: PPO's ε."""
+    max_kl_nats: float = 0.05
+    """Backpropagation: no further step is taken on the data of a meta-update once the policies of all rounds have moved so far
+    in mean KL divergence from those that collected."""
+    max_gradient_norm: float = 1.0
+    """The meta-gradient's Euclidean norm is scaled down to this."""
+    noise: float = 0.01
+    """Evolution strategies: standard deviation σ of the perturbations."""
+
+    def build(self, spec: Spec) -> Algorithm:
+        """The algorithm for a family's spec."""
+        rule = LearnedOptimizer(
+            jnp.array(self.inner_lr), self.optimizer_hidden, (0.9, 0.5, 0.99) if self.momentum_features else (),
+            self.context_features,
+        )  # fmt: skip
+        backpropagation = self.training == "backpropagation"
+        learner = FromScratchLearner(
+            spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, first_order=False, head_only=False,
+            inner_steps=0, later_lr_factor=jnp.array(1.0), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
+            truncation=self.truncation if backpropagation else 0,
+        )  # fmt: skip
+        return (BackpropagationL2O if backpropagation else PersistentL2O)(self, spec, learner)
+
+
+class L2OAlgorithm(Algorithm):
+    """What both ways of training share."""
+
+    learner: FromScratchLearner
+    layout: Layout = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    horizon: int = eqx.field(static=True)
+    lr: Array
+    max_gradient_norm: Array
+
+    def __init__(self, config: L2O, spec: Spec, learner: FromScratchLearner, steps: int):
+        """`steps`: adaptation steps in one meta-update."""
+        self.learner, self.spec, self.tasks, self.horizon = learner, spec, config.tasks, config.horizon
+        self.layout = (
+            Layout(steps, 1, spec.support, episodes=None)
+            if spec.supervised
+            else Layout(steps, config.streams, spec.episode_steps, episodes=1)
+        )
+        self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """As many adaptation steps as in an inner training; `episodes` counts the steps on a supervised task, else the episodes."""
+        if self.spec.supervised:
+            return dataclasses.replace(
+                self.layout, rounds=1 + (self.horizon if episodes is None else episodes)
+            )
+        episodes = (self.horizon + 1) * self.layout.streams if episodes is None else episodes
+        streams = min(self.layout.streams, -(-episodes // 2))
+        return dataclasses.replace(self.layout, rounds=-(-episodes // streams), streams=streams)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-8)
+        )
+
+    def init(self, key: Key[Array, ""]) -> TrainState:
+        k_theta, k_run = jax.random.split(key)
+        theta = self.learner.init(k_theta)
+        params = eqx.filter(theta, self.learner.trainable(theta))
+        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
+
+    @property
+    def chunk(self) -> int:
+        return chunk_size(self.tasks, self.floats_per_task)
+
+    @property
+    def floats_per_task(self) -> int:
+        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)
+
+    def errors(self, theta: GradientTheta, data: FewShot, fast: Any) -> tuple[Array, Any, Metrics]:
+        """Of a supervised task: the mean error of the queries over the steps from a given fast state, the state then, metrics."""
+        outs, fast = predictions_from(self.learner, theta, data, self.layout.rounds, fast)
+        mean = lambda f: jax.vmap(valid_mean, (0, None))(  # noqa: E731
+            jax.vmap(jax.vmap(f), (0, None))(outs.dist, data.query.action), data.query.valid
+        )
+        scores, loss = mean(prediction_score), mean(prediction_error).mean()
+        return loss, fast, {"loss": loss, "return": scores[-1], "return_before_adaptation": scores[0]}
+
+    def observed(self, theta: GradientTheta, lifetime: Lifetime) -> GradientTheta:
+        """θ, whose normaliser has seen the lifetimes."""
+        normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+        return eqx.tree_at(lambda t: t.normaliser, theta, normaliser)
+
+
+class BackpropagationL2O(L2OAlgorithm):
+    """Inner trainings from their beginning to the horizon in every meta-update, and the gradient through them."""
+
+    epochs: int = eqx.field(static=True)
+    clip: Array
+    max_kl_nats: Array
+
+    def __init__(self, config: L2O, spec: Spec, learner: FromScratchLearner):
+        super().__init__(config, spec, learner, config.horizon)
+        if not spec.supervised:  # the round after the last adaptation
+            self.layout = dataclasses.replace(self.layout, rounds=config.horizon + 1)
+        self.epochs, self.clip, self.max_kl_nats = (
+            config.epochs,
+            jnp.array(config.clip),
+            jnp.array(config.max_kl_nats),
+        )
+
+    def learn(
+        self, state: TrainState, lifetime: Lifetime | FewShot, key: Key[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        if isinstance(lifetime, FewShot):
+            gradient, metrics = mean_gradient(self.error(frozen), params, lifetime, self.chunk)
+            direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
+            params = eqx.apply_updates(params, trees.scale(-self.lr, direction))
+            metrics |= {"gradient_norm": optax.tree.norm(gradient)}
+            return TrainState(eqx.combine(params, frozen), opt_state, state.key, state.updates), metrics
+        params, opt_state, metrics = epochs_over_tasks(
+            self.surrogate(frozen), params, state.opt_state, self.optimizer, self.lr,
+            (lifetime, self.advantages(lifetime)), key,
+            epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
+        )  # fmt: skip
+        theta = self.observed(eqx.combine(params, frozen), lifetime)
+        return TrainState(theta, opt_state, state.key, state.updates), metrics
+
+    def error(self, frozen: GradientTheta) -> Any:
+        def loss(params: Any, data: FewShot) -> tuple[Array, Metrics]:
+            theta = eqx.combine(params, frozen)
+            loss, _, metrics = self.errors(
+                theta, data, self.learner.begin(theta, keys.begin(data.keys), None)
+            )
+            return loss, metrics
+
+        return loss
+
+    def surrogate(self, frozen: GradientTheta) -> Any:
+        """Its gradient is that of −Σ_k J(θ_k), each round weighed alike, up to a factor."""
+
+        def loss(params: Any, one_task: tuple[Lifetime, Array]) -> tuple[Array, Metrics]:
+            (lifetime, advantage), theta = one_task, eqx.combine(params, frozen)
+            rows, fast = lifetime.rounds, self.learner.begin(theta, keys.begin(lifetime.keys), None)
+            out, _ = replay_from(self.learner, theta, lifetime, self.layout, fast)
+            clipped = ppo_clip(jax.vmap(log_probs)(out, rows), rows.logp, advantage, self.clip)
+            kl = jax.vmap(mean_kl)(rows, out).mean()
+            return jnp.where(rows.valid, clipped, 0.0).sum(-1).mean(), {"kl_nats": kl}
+
+        return loss
+
+    def advantages(self, lifetime: Lifetime) -> Float[Array, "B K N T"]:
+        """Over a linear baseline of each round, in units of their root mean square over all tasks and rounds."""
+        of_round = lambda batch: linear_advantages(batch, self.learner.γ, self.learner.λ)  # noqa: E731
+        advantage = jax.vmap(jax.vmap(of_round))(lifetime.rounds)
+        valid = lifetime.rounds.valid
+        return advantage / jnp.sqrt(valid_mean(advantage**2, valid) + 1e-8)
+
+
+class PersistentL2O(L2OAlgorithm):
+    """A window of `truncation` steps of every particle's inner training in each meta-update; the particles are in `aux`."""
+
+    windows: int = eqx.field(static=True)
+    """Of an inner training."""
+    noise: Array
+
+    def __init__(self, config: L2O, spec: Spec, learner: FromScratchLearner):
+        if config.tasks % 2:
+            raise AdaptaxError(f"Evolution strategies need an even number of tasks, not {config.tasks}.")
+        if config.horizon % config.truncation:
+            raise AdaptaxError(
+                f"The horizon must be a multiple of the truncation, but {config.horizon} is none of {config.truncation}."
+            )
+        super().__init__(config, spec, learner, config.truncation)
+        self.windows, self.noise = config.horizon // config.truncation, jnp.array(config.noise)
+
+    def init(self, key: Key[Array, ""]) -> TrainState:
+        state = super().init(key)
+        key, pairs = jax.random.fold_in(key, 1), self.tasks // 2
+        params = eqx.filter(state.theta, self.learner.trainable(state.theta))
+        zeros = jax.tree.map(lambda p: jnp.zeros((pairs, *p.shape), p.dtype), params)
+        draws, fast = self.new_trainings(state.theta, key)
+        # Ages are spread, so that every meta-update sees all parts of inner trainings.
+        age = jnp.arange(pairs, dtype=jnp.int32) % self.windows
+        particles = Particles(zeros, jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), fast), draws, age)
+        return eqx.tree_at(lambda s: s.aux, state, particles, is_leaf=lambda x: x is None)
+
+    def new_trainings(self, theta: GradientTheta, key: Key[Array, ""]) -> tuple[Key[Array, " P"], Any]:
+        """A task's key and a fast state for each pair."""
+        draws = jax.random.split(key, self.tasks // 2)
+        return draws, jax.vmap(lambda k: self.learner.begin(theta, keys.begin(k), None))(draws)
+
+    def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
+        """Both of a pair meet the same task with the same random numbers, under θ + ε and θ − ε."""
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        ε = perturbations(params, self.tasks // 2, self.noise, key)
+        frozen = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.tasks, *x.shape)), frozen)
+        lifetimes = jax.random.split(jax.random.fold_in(key, 1), self.tasks // 2)
+        return Behaviour(
+            eqx.combine(antithetic(params, ε), frozen), per_task=True, fast=state.aux.fast,
+            draws=jnp.repeat(state.aux.draws, 2), keys=jnp.repeat(lifetimes, 2),
+        )  # fmt: skip
+
+    def learn(
+        self, state: TrainState, lifetime: Lifetime | FewShot, key: Key[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        behave_key = keys.update(
+            state.key, state.updates, keys.BEHAVE
+        )  # what was collected with comes out again
+        ε = perturbations(params, self.tasks // 2, self.noise, behave_key)
+        thetas, particles = self.behave(state, behave_key).theta, state.aux
+        losses, fast, metrics = map_tasks(
+            lambda x: self.window(*x), (thetas, lifetime, particles.fast), self.chunk
+        )
+        accumulated = trees.add(particles.accumulated, ε)
+        gradient = estimate(accumulated, losses, self.noise)
+        direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
+        theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
+        if isinstance(lifetime, Lifetime):
+            theta = self.observed(theta, lifetime)
+        age = particles.age + 1
+        draws, fresh = self.new_trainings(theta, key)
+        particles = renewed(
+            Particles(accumulated, fast, particles.draws, age), age >= self.windows, fresh, draws
+        )
+        metrics = jax.tree.map(jnp.mean, metrics) | {"gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(theta, opt_state, state.key, state.updates, particles), metrics
+
+    def window(self, theta: GradientTheta, data: Lifetime | FewShot, fast: Any) -> tuple[Array, Any, Metrics]:
+        """What one particle's window loses, its fast state after it, and metrics."""
+        if isinstance(data, FewShot):
+            return self.errors(theta, data, fast)
+        _, fast = replay_from(self.learner, theta, data, self.layout, fast)
+        loss = -jnp.where(data.rounds.valid, data.rounds.reward, 0.0).sum(-1).mean()
+        return loss, fast, {"loss": loss}
