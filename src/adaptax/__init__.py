@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax import tasks
+    from adaptax.algorithms.l2o import L2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.random_policy import RandomPolicy
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "L2O",
     "MAML",
     "RL2",
     "AdaptaxError",
@@ -53,6 +55,7 @@ _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
     "Evaluation": "adaptax.evaluation.result",
+    "L2O": "adaptax.algorithms.l2o",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PlainProgress": "adaptax.training.progress",

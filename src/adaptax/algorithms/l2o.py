@@ -67,6 +67,9 @@ class L2O:
     """Adaptation steps of an inner training."""
     truncation: int = 10
     """Adaptation steps that the meta-gradient looks back; of an inner training in one meta-update of evolution strategies."""
+    late: float = 0.0
+    """Backpropagation: the policy after k adaptation steps counts (k/horizon)^late in the objective; 0: each counts alike. A
+    policy that is good too early may have stopped trying what later ones could learn from."""
     hidden: tuple[int, ...] = (32,)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -83,7 +86,7 @@ class L2O:
     """Discount γ per step of an episode."""
     gae_lambda: float = 1.0
     """λ of generalised advantage estimation."""
-    lr: float = 5e-3
+    lr: float = 1e-2
     """Adam's step size in the outer loop."""
     epochs: int = 4
     """Backpropagation: outer gradient steps on the data of one meta-update."""
@@ -182,6 +185,7 @@ class BackpropagationL2O(L2OAlgorithm):
     """Inner trainings from their beginning to the horizon in every meta-update, and the gradient through them."""
 
     epochs: int = eqx.field(static=True)
+    late: Array
     clip: Array
     max_kl_nats: Array
 
@@ -189,6 +193,7 @@ class BackpropagationL2O(L2OAlgorithm):
         super().__init__(config, spec, learner, config.horizon)
         if not spec.supervised:  # the round after the last adaptation
             self.layout = dataclasses.replace(self.layout, rounds=config.horizon + 1)
+        self.late = jnp.array(config.late)
         self.epochs, self.clip, self.max_kl_nats = (
             config.epochs,
             jnp.array(config.clip),
@@ -232,9 +237,15 @@ class BackpropagationL2O(L2OAlgorithm):
             out, _ = replay_from(self.learner, theta, lifetime, self.layout, fast)
             clipped = ppo_clip(jax.vmap(log_probs)(out, rows), rows.logp, advantage, self.clip)
             kl = jax.vmap(mean_kl)(rows, out).mean()
-            return jnp.where(rows.valid, clipped, 0.0).sum(-1).mean(), {"kl_nats": kl}
+            per_round = jnp.where(rows.valid, clipped, 0.0).sum(-1).mean(-1)
+            return jnp.mean(self.weights(jnp.arange(self.horizon + 1)) * per_round), {"kl_nats": kl}
 
         return loss
+
+    def weights(self, k: Array) -> Float[Array, " k"]:
+        """Of the policies after k adaptation steps, 1 on the average."""
+        w = (k / self.horizon) ** self.late
+        return w / w.mean()
 
     def advantages(self, lifetime: Lifetime) -> Float[Array, "B K N T"]:
         """Over a linear baseline of each round, in units of their root mean square over all tasks and rounds."""
