@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from families import Corridor, GatedCorridor, Push
 
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.rl2 import RL2
@@ -97,6 +98,16 @@ def _case(config: Config, family: TaskFamily) -> Case:
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
+L2O_ = L2O(
+    tasks=TASKS,
+    streams=2,
+    horizon=2,
+    truncation=1,
+    hidden=(4,),
+    optimizer_hidden=4,
+    epochs=2,
+    max_kl_nats=1.0,
+)
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -113,6 +124,8 @@ ALGORITHMS = {
     "maml-trpo, continuous": _case(TRPO_, Push()),
     "fomaml": _case(dataclasses.replace(MAML_, first_order=True), Corridor()),
     "meta-sgd, continuous": _case(dataclasses.replace(MAML_, learned_inner_lr=True), Push()),
+    "l2o": _case(L2O_, Corridor()),
+    "l2o-es, continuous": _case(dataclasses.replace(L2O_, training="persistent-es"), Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

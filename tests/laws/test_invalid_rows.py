@@ -28,6 +28,6 @@ def check(case: Case) -> None:
     assert moved, "nothing was learned, so that nothing was tested"
 
 
-@pytest.mark.parametrize("name", ["rl2, continuous", "maml", "maml-trpo, continuous", "multi-task"])
+@pytest.mark.parametrize("name", ["rl2, continuous", "maml", "maml-trpo, continuous", "l2o", "multi-task"])
 def test_invalid_rows_weigh_nothing(name):
     check(ALGORITHMS[name])

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-PLACES = ("adaptax", "laws", "estimators", "collection")
+PLACES = ("adaptax", "laws", "estimators", "collection", "outer")
 """Packages whose modules may hold the function under a name of their own."""
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+from adaptation import test_learned_optimizer
 from collection import test_host
 from estimators import test_returns
 from evaluation import test_evaluate
@@ -24,6 +25,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
+from outer import test_persistent_es
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -302,6 +304,22 @@ MUTANTS = {
         "_, weighted = jax.jvp(jax.grad(kl_from_here), (dist,), (jacobian(v),))",
         "weighted = jacobian(v)",
         test_surrogate_gradients.check_fisher,
+    ),
+    # learned optimizers
+    "a learned optimizer forgets its hidden state": Mutant(
+        "adaptax.adaptation.learned_optimizer:LearnedOptimizer.step",
+        "OptimizerState(hidden,",
+        "OptimizerState(state.hidden,",
+        test_learned_optimizer.check_state,
+    ),
+    "evolution strategies are not antithetic": Mutant(
+        f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic
+    ),
+    "evolution strategies forget the perturbations of earlier windows": Mutant(
+        "adaptax.algorithms.l2o:PersistentL2O.learn",
+        "trees.add(particles.accumulated, ε)",
+        "ε",
+        test_persistent_es.check_particles,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

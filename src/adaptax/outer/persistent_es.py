@@ -53,7 +53,7 @@ def antithetic(params: PyTree, ε: PyTree) -> PyTree:
     return jax.tree.map(pair, params, ε)
 
 
-def estimate(accumulated: PyTree, losses: Float[Array, " 2P"], noise: Float[Array, ""]) -> PyTree:
+def estimate(accumulated: PyTree, losses: Float[Array, " particles"], noise: Float[Array, ""]) -> PyTree:
     """ĝ, from ξ [P] with this window's perturbations in it, and the window's losses."""
     difference = losses[0::2] - losses[1::2]
     weigh = lambda ξ: jnp.tensordot(difference, ξ, 1) / (2.0 * noise**2 * difference.shape[0])  # noqa: E731

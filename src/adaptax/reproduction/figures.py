@@ -7,8 +7,8 @@ from pathlib import Path
 
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
-from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.learned_optimizers import control, optimization
+from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.navigation import NAVIGATION, navigation_table, train_navigation
 from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.bandits import BernoulliBandit
