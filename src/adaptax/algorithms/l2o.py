@@ -33,23 +33,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from adaptax import keys, trees
 from adaptax.adaptation.gradient import FromScratchLearner, GradientTheta
 from adaptax.adaptation.learned_optimizer import LearnedOptimizer
 from adaptax.algorithms.base import Algorithm
 from adaptax.chunks import chunk_size, map_tasks, mean_gradient
-from adaptax.collection.few_shot import predictions_from
 from adaptax.collection.replay import replay_from
 from adaptax.errors import AdaptaxError
-from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.ppo import epochs_over_tasks
-from adaptax.estimators.returns import valid_mean
-from adaptax.estimators.supervised import prediction_error, prediction_score
-from adaptax.estimators.surrogates import ppo_clip
 from adaptax.outer.persistent_es import Particles, antithetic, estimate, perturbations, renewed
-from adaptax.outer.post_adaptation import log_probs, mean_kl
+from adaptax.outer.unrolled import EveryRound, comparable_advantages, mean_error
 from adaptax.types import Behaviour, FewShot, Layout, Lifetime, Metrics, Spec, TrainState
 
 
@@ -88,6 +83,9 @@ class L2O:
     """λ of generalised advantage estimation."""
     lr: float = 1e-2
     """Adam's step size in the outer loop."""
+    entropy: float = 0.0
+    """Backpropagation: weight of the policy's entropy, in nats, beside advantages of unit size; it falls to zero linearly until
+    the horizon. A policy that has stopped trying others has no gradient either that could tell the optimizer so."""
     epochs: int = 4
     """Backpropagation: outer gradient steps on the data of one meta-update."""
     clip: float = 0.2
@@ -166,93 +164,59 @@ class L2OAlgorithm(Algorithm):
     def floats_per_task(self) -> int:
         return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)
 
-    def errors(self, theta: GradientTheta, data: FewShot, fast: Any) -> tuple[Array, Any, Metrics]:
-        """Of a supervised task: the mean error of the queries over the steps from a given fast state, the state then, metrics."""
-        outs, fast = predictions_from(self.learner, theta, data, self.layout.rounds, fast)
-        mean = lambda f: jax.vmap(valid_mean, (0, None))(  # noqa: E731
-            jax.vmap(jax.vmap(f), (0, None))(outs.dist, data.query.action), data.query.valid
-        )
-        scores, loss = mean(prediction_score), mean(prediction_error).mean()
-        return loss, fast, {"loss": loss, "return": scores[-1], "return_before_adaptation": scores[0]}
+    def descended(self, state: TrainState, gradient: Any, metrics: Metrics) -> tuple[TrainState, Metrics]:
+        """The state after one step of Adam."""
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
+        theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
+        metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
 
-    def observed(self, theta: GradientTheta, lifetime: Lifetime) -> GradientTheta:
-        """θ, whose normaliser has seen the lifetimes."""
-        normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
-        return eqx.tree_at(lambda t: t.normaliser, theta, normaliser)
+
+def observed(theta: GradientTheta, lifetime: Lifetime) -> GradientTheta:
+    """θ, whose normaliser has seen the lifetimes."""
+    normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+    return eqx.tree_at(lambda t: t.normaliser, theta, normaliser)
 
 
 class BackpropagationL2O(L2OAlgorithm):
     """Inner trainings from their beginning to the horizon in every meta-update, and the gradient through them."""
 
     epochs: int = eqx.field(static=True)
-    late: Array
-    clip: Array
+    objective: EveryRound
     max_kl_nats: Array
 
     def __init__(self, config: L2O, spec: Spec, learner: FromScratchLearner):
         super().__init__(config, spec, learner, config.horizon)
         if not spec.supervised:  # the round after the last adaptation
             self.layout = dataclasses.replace(self.layout, rounds=config.horizon + 1)
-        self.late = jnp.array(config.late)
-        self.epochs, self.clip, self.max_kl_nats = (
-            config.epochs,
-            jnp.array(config.clip),
-            jnp.array(config.max_kl_nats),
-        )
+        self.objective = EveryRound(*(jnp.array(x) for x in (config.clip, config.late, config.entropy)))
+        self.epochs, self.max_kl_nats = config.epochs, jnp.array(config.max_kl_nats)
 
-    def learn(
-        self, state: TrainState, lifetime: Lifetime | FewShot, key: Key[Array, ""]
-    ) -> tuple[TrainState, Metrics]:
-        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+    def learn(self, state: TrainState, lifetime: Any, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        learner = self.learner
+        params, frozen = eqx.partition(state.theta, learner.trainable(state.theta))
         if isinstance(lifetime, FewShot):
-            gradient, metrics = mean_gradient(self.error(frozen), params, lifetime, self.chunk)
-            direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
-            params = eqx.apply_updates(params, trees.scale(-self.lr, direction))
-            metrics |= {"gradient_norm": optax.tree.norm(gradient)}
-            return TrainState(eqx.combine(params, frozen), opt_state, state.key, state.updates), metrics
+
+            def error(params: Any, data: FewShot) -> tuple[Array, Metrics]:
+                theta = eqx.combine(params, frozen)
+                fast = learner.begin(theta, keys.begin(data.keys), None)
+                loss, _, metrics = mean_error(learner, theta, data, self.layout.rounds, fast)
+                return loss, metrics
+
+            gradient, metrics = mean_gradient(error, params, lifetime, self.chunk)
+            return self.descended(state, gradient, metrics)
+
+        def surrogate(params: Any, one_task: tuple[Lifetime, Array]) -> tuple[Array, Metrics]:
+            return self.objective.loss(learner, eqx.combine(params, frozen), *one_task, self.layout)
+
         params, opt_state, metrics = epochs_over_tasks(
-            self.surrogate(frozen), params, state.opt_state, self.optimizer, self.lr,
-            (lifetime, self.advantages(lifetime)), key,
+            surrogate, params, state.opt_state, self.optimizer, self.lr,
+            (lifetime, comparable_advantages(lifetime, learner.γ, learner.λ)), key,
             epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
         )  # fmt: skip
-        theta = self.observed(eqx.combine(params, frozen), lifetime)
+        theta = observed(eqx.combine(params, frozen), lifetime)
         return TrainState(theta, opt_state, state.key, state.updates), metrics
-
-    def error(self, frozen: GradientTheta) -> Any:
-        def loss(params: Any, data: FewShot) -> tuple[Array, Metrics]:
-            theta = eqx.combine(params, frozen)
-            loss, _, metrics = self.errors(
-                theta, data, self.learner.begin(theta, keys.begin(data.keys), None)
-            )
-            return loss, metrics
-
-        return loss
-
-    def surrogate(self, frozen: GradientTheta) -> Any:
-        """Its gradient is that of −Σ_k J(θ_k), each round weighed alike, up to a factor."""
-
-        def loss(params: Any, one_task: tuple[Lifetime, Array]) -> tuple[Array, Metrics]:
-            (lifetime, advantage), theta = one_task, eqx.combine(params, frozen)
-            rows, fast = lifetime.rounds, self.learner.begin(theta, keys.begin(lifetime.keys), None)
-            out, _ = replay_from(self.learner, theta, lifetime, self.layout, fast)
-            clipped = ppo_clip(jax.vmap(log_probs)(out, rows), rows.logp, advantage, self.clip)
-            kl = jax.vmap(mean_kl)(rows, out).mean()
-            per_round = jnp.where(rows.valid, clipped, 0.0).sum(-1).mean(-1)
-            return jnp.mean(self.weights(jnp.arange(self.horizon + 1)) * per_round), {"kl_nats": kl}
-
-        return loss
-
-    def weights(self, k: Array) -> Float[Array, " k"]:
-        """Of the policies after k adaptation steps, 1 on the average."""
-        w = (k / self.horizon) ** self.late
-        return w / w.mean()
-
-    def advantages(self, lifetime: Lifetime) -> Float[Array, "B K N T"]:
-        """Over a linear baseline of each round, in units of their root mean square over all tasks and rounds."""
-        of_round = lambda batch: linear_advantages(batch, self.learner.γ, self.learner.λ)  # noqa: E731
-        advantage = jax.vmap(jax.vmap(of_round))(lifetime.rounds)
-        valid = lifetime.rounds.valid
-        return advantage / jnp.sqrt(valid_mean(advantage**2, valid) + 1e-8)
 
 
 class PersistentL2O(L2OAlgorithm):
@@ -288,10 +252,15 @@ class PersistentL2O(L2OAlgorithm):
         draws = jax.random.split(key, self.tasks // 2)
         return draws, jax.vmap(lambda k: self.learner.begin(theta, keys.begin(k), None))(draws)
 
+    def perturbations(self, state: TrainState, key: Key[Array, ""]) -> Any:
+        """ε [P]"""
+        params = eqx.filter(state.theta, self.learner.trainable(state.theta))
+        return perturbations(params, self.tasks // 2, self.noise, key)
+
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         """Both of a pair meet the same task with the same random numbers, under θ + ε and θ − ε."""
         params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
-        ε = perturbations(params, self.tasks // 2, self.noise, key)
+        ε = self.perturbations(state, key)
         frozen = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.tasks, *x.shape)), frozen)
         lifetimes = jax.random.split(jax.random.fold_in(key, 1), self.tasks // 2)
         return Behaviour(
@@ -299,36 +268,27 @@ class PersistentL2O(L2OAlgorithm):
             draws=jnp.repeat(state.aux.draws, 2), keys=jnp.repeat(lifetimes, 2),
         )  # fmt: skip
 
-    def learn(
-        self, state: TrainState, lifetime: Lifetime | FewShot, key: Key[Array, ""]
-    ) -> tuple[TrainState, Metrics]:
-        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
-        behave_key = keys.update(
+    def learn(self, state: TrainState, lifetime: Any, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        particles: Particles = state.aux
+        of_behave = keys.update(
             state.key, state.updates, keys.BEHAVE
         )  # what was collected with comes out again
-        ε = perturbations(params, self.tasks // 2, self.noise, behave_key)
-        thetas, particles = self.behave(state, behave_key).theta, state.aux
-        losses, fast, metrics = map_tasks(
-            lambda x: self.window(*x), (thetas, lifetime, particles.fast), self.chunk
-        )
-        accumulated = trees.add(particles.accumulated, ε)
+        ε = self.perturbations(state, of_behave)
+        inputs = (self.behave(state, of_behave).theta, lifetime, particles.fast)
+        losses, fast, metrics = map_tasks(lambda x: self.window(*x), inputs, self.chunk)
+        accumulated, age = trees.add(particles.accumulated, ε), particles.age + 1
         gradient = estimate(accumulated, losses, self.noise)
-        direction, opt_state = self.optimizer.update(gradient, state.opt_state, params)
-        theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
-        if isinstance(lifetime, Lifetime):
-            theta = self.observed(theta, lifetime)
-        age = particles.age + 1
+        after, metrics = self.descended(state, gradient, jax.tree.map(jnp.mean, metrics))
+        theta = observed(after.theta, lifetime) if isinstance(lifetime, Lifetime) else after.theta
         draws, fresh = self.new_trainings(theta, key)
-        particles = renewed(
-            Particles(accumulated, fast, particles.draws, age), age >= self.windows, fresh, draws
-        )
-        metrics = jax.tree.map(jnp.mean, metrics) | {"gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(theta, opt_state, state.key, state.updates, particles), metrics
+        particles = Particles(accumulated, fast, particles.draws, age)
+        particles = renewed(particles, age >= self.windows, fresh, draws)
+        return TrainState(theta, after.opt_state, state.key, state.updates, particles), metrics
 
     def window(self, theta: GradientTheta, data: Lifetime | FewShot, fast: Any) -> tuple[Array, Any, Metrics]:
         """What one particle's window loses, its fast state after it, and metrics."""
         if isinstance(data, FewShot):
-            return self.errors(theta, data, fast)
+            return mean_error(self.learner, theta, data, self.layout.rounds, fast)
         _, fast = replay_from(self.learner, theta, data, self.layout, fast)
         loss = -jnp.where(data.rounds.valid, data.rounds.reward, 0.0).sum(-1).mean()
         return loss, fast, {"loss": loss}
