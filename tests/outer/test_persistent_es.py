@@ -9,14 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from families import Corridor
+from laws import test_resume
 from laws.experience import draw
+from laws.learners import Case
 
 from adaptax import keys, trees
 from adaptax.algorithms.l2o import L2O
 from adaptax.collection.collect import collect
 from adaptax.collection.replay import replay_from
 from adaptax.outer.persistent_es import antithetic, estimate, perturbations
+from adaptax.tasks.functions import Quadratic
 from adaptax.training.program import make_program
 from adaptax.types import Behaviour
 
@@ -122,6 +126,14 @@ def check_particles() -> None:
 
 def test_particles_persist_until_the_horizon():
     check_particles()
+
+
+@pytest.mark.parametrize("training", ["backpropagation", "persistent-es"])
+def test_supervised_runs_resume_bit_for_bit(training):
+    family = Quadratic(dimensions=2)
+    config = dataclasses.replace(CONFIG, training=training, hidden=(), max_kl_nats=1.0)
+    algorithm = config.build(family.spec)
+    test_resume.check(Case(algorithm.learner, family, algorithm))
 
 
 def test_replay_from_ends_where_collect_does():

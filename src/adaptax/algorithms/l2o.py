@@ -43,7 +43,7 @@ from adaptax.chunks import chunk_size, map_tasks, mean_gradient
 from adaptax.collection.replay import replay_from
 from adaptax.errors import AdaptaxError
 from adaptax.estimators.ppo import epochs_over_tasks
-from adaptax.outer.persistent_es import Particles, antithetic, estimate, perturbations, renewed
+from adaptax.outer.persistent_es import Particles, antithetic, begun, estimate, perturbations, renewed
 from adaptax.outer.unrolled import EveryRound, comparable_advantages, mean_error
 from adaptax.types import Behaviour, FewShot, Layout, Lifetime, Metrics, Spec, TrainState
 
@@ -238,14 +238,9 @@ class PersistentL2O(L2OAlgorithm):
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         state = super().init(key)
-        key, pairs = jax.random.fold_in(key, 1), self.tasks // 2
         params = eqx.filter(state.theta, self.learner.trainable(state.theta))
-        zeros = jax.tree.map(lambda p: jnp.zeros((pairs, *p.shape), p.dtype), params)
-        draws, fast = self.new_trainings(state.theta, key)
-        # Ages are spread, so that every meta-update sees all parts of inner trainings.
-        age = jnp.arange(pairs, dtype=jnp.int32) % self.windows
-        particles = Particles(zeros, jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), fast), draws, age)
-        return eqx.tree_at(lambda s: s.aux, state, particles, is_leaf=lambda x: x is None)
+        draws, fast = self.new_trainings(state.theta, jax.random.fold_in(key, 1))
+        return dataclasses.replace(state, aux=begun(params, draws, fast, self.windows))
 
     def new_trainings(self, theta: GradientTheta, key: Key[Array, ""]) -> tuple[Key[Array, " P"], Any]:
         """A task's key and a fast state for each pair."""

@@ -36,6 +36,18 @@ class Particles(eqx.Module):
     """int32[P], windows behind it."""
 
 
+def begun(params: PyTree, draws: Key[Array, " P"], fast: Fast, windows: int) -> Particles:
+    """Pairs at their beginning, from their fast states [P]; ages are spread over the windows of an inner training, so that every
+    meta-update sees all of its parts."""
+    pairs = draws.shape[0]
+    zeros = jax.tree.map(lambda p: jnp.zeros((pairs, *p.shape), p.dtype), params)
+    return Particles(zeros, _twice(fast), draws, jnp.arange(pairs, dtype=jnp.int32) % windows)
+
+
+def _twice(fast: Fast) -> Fast:
+    return jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), fast)
+
+
 def perturbations(params: PyTree, pairs: int, noise: Float[Array, ""], key: Key[Array, ""]) -> PyTree:
     """ε ~ N(0, σ²I) for each pair: `params` with a leading axis [P]."""
     leaves, treedef = jax.tree.flatten(params)
@@ -68,10 +80,9 @@ def renewed(particles: Particles, begun: Bool[Array, " P"], fresh_fast: Fast, fr
         pick = lambda a, b: jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)  # noqa: E731
         return jax.tree.map(pick, yes, no)
 
-    twice = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), fresh_fast)
     return Particles(
         choose(trees.scale(0.0, particles.accumulated), particles.accumulated, begun),
-        choose(twice, particles.fast, both),
+        choose(_twice(fresh_fast), particles.fast, both),
         choose(fresh_draws, particles.draws, begun),
         jnp.where(begun, 0, particles.age),
     )

@@ -133,7 +133,8 @@ def compare_on(problem: Problem, directory: Path, report: Report) -> Outcome:
             curve = loss_curves(
                 learner, learner.init(jax.random.key(0)), family, *tasks_of(family, split, number)
             )
-            return np.nan_to_num(np.asarray(curve), nan=np.inf)
+            # Divergence is the worst there is; in 64 bits its sums do not overflow.
+            return np.nan_to_num(np.asarray(curve, np.float64), nan=np.inf)
 
         trials = np.geomspace(low, high, TRIALS)
         best = min(trials, key=lambda lr: float(of(lr, "train", TUNING_TASKS)[:, 1:].mean()))
