@@ -204,8 +204,8 @@ CONTROLS = {
         updates=30, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.01, 1.0),
     ),
     "cartpole": Control(
-        "CartPole of 100 steps", CartPole(horizon=100), L2O(streams=4, horizon=20, truncation=20),
-        updates=30, tasks=100, tuning_tasks=30, rounds=26, probes=10, trials=(0.005, 0.5),
+        "CartPole of 100 steps", CartPole(horizon=100), L2O(horizon=15, truncation=15),
+        updates=30, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.005, 0.5),
     ),
 }  # fmt: skip
 SHARE = 0.9
