@@ -86,12 +86,12 @@ NETWORKS = Problem(
     Sinusoid(shots=50, queries=50),
     {
         "L2O, backpropagation": (
-            L2O(tasks=16, hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.03, lr=3e-3), 250
+            L2O(tasks=16, hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.12, lr=1e-3), 150
         ),
         "L2O, persistent ES": (
-            L2O(training="persistent-es", tasks=64, hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.03, lr=3e-3,
+            L2O(training="persistent-es", tasks=64, hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.12, lr=1e-3,
                 optimizer_hidden=8),
-            250,
+            150,
         ),
     },
 )  # fmt: skip
@@ -134,7 +134,7 @@ def compare_on(problem: Problem, directory: Path, report: Report) -> Outcome:
                 learner, learner.init(jax.random.key(0)), family, *tasks_of(family, split, number)
             )
             # Divergence is the worst there is; in 64 bits its sums do not overflow.
-            return np.nan_to_num(np.asarray(curve, np.float64), nan=np.inf)
+            return np.nan_to_num(np.asarray(curve, np.float64), nan=np.inf, posinf=np.inf)
 
         trials = np.geomspace(low, high, TRIALS)
         best = min(trials, key=lambda lr: float(of(lr, "train", TUNING_TASKS)[:, 1:].mean()))
@@ -196,7 +196,8 @@ class Control:
 CONTROLS = {
     "bandits": Control(
         "Bernoulli bandits, 5 arms", BernoulliBandit(),
-        L2O(tasks=128, streams=10, horizon=12, truncation=12, hidden=(), inner_lr=1.0, late=1.0, entropy=0.2),
+        L2O(tasks=128, streams=10, horizon=12, truncation=12, hidden=(), inner_lr=1.0, late=0.5, entropy=0.2,
+            optimizer_hidden=16),
         updates=120, tasks=2000, tuning_tasks=500, rounds=31, probes=100, trials=(0.05, 5.0),
     ),
     "navigation": Control(
@@ -204,8 +205,9 @@ CONTROLS = {
         updates=30, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.01, 1.0),
     ),
     "cartpole": Control(
-        "CartPole of 100 steps", CartPole(horizon=100), L2O(horizon=15, truncation=15),
-        updates=30, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.005, 0.5),
+        "CartPole of 100 steps", CartPole(horizon=100),
+        L2O(streams=4, horizon=15, truncation=15, inner_lr=0.1, lr=3e-3, entropy=0.05),
+        updates=25, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.01, 0.5),
     ),
 }  # fmt: skip
 SHARE = 0.9
