@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adaptax import tasks
     from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.gbml import GBML
+    from adaptax.algorithms.l2o import L2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.promp import ProMP
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EMAML",
     "GBML",
+    "L2O",
     "MAML",
     "RL2",
     "AdaptaxError",
@@ -64,6 +66,7 @@ _PLACES = {
     "Agent": "adaptax.collection.agent",
     "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
+    "L2O": "adaptax.algorithms.l2o",
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",

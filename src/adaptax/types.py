@@ -255,9 +255,13 @@ class Behaviour(eqx.Module):
     per_task: bool = eqx.field(static=True, default=False)
     """True: theta has a leading axis [B] (evolution strategies)."""
     tasks: Task = None
-    """Tasks [B] to collect on; None: fresh draws from the training split."""
+    """Tasks [B] to collect on; None: draws from the training split."""
     fast: Fast = None
     """Fast state [B] to start from; None: `Learner.begin`."""
+    draws: Array | None = None
+    """Keys [B] to draw the tasks with: the same key is the same task, in a later meta-update too. None: fresh ones."""
+    keys: Array | None = None
+    """Keys [B] of the lifetimes: two that share one share their random numbers. None: fresh ones."""
 
 
 class TrainState(eqx.Module):

@@ -14,6 +14,7 @@ from families import Corridor, GatedCorridor, Push
 from adaptax.algorithms.base import Algorithm, Config
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
+from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
@@ -106,6 +107,16 @@ PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, ad
 EMAML_ = EMAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 REPTILE = Reptile(tasks=TASKS, streams=2, hidden=(8, 8), inner_steps=2)
 GBML_ = GBML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, direction_hidden=(4,))
+L2O_ = L2O(
+    tasks=TASKS,
+    streams=2,
+    horizon=2,
+    truncation=1,
+    hidden=(4,),
+    optimizer_hidden=4,
+    epochs=2,
+    max_kl_nats=1.0,
+)
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -132,6 +143,8 @@ ALGORITHMS = {
     "gbml, rates": _case(dataclasses.replace(GBML_, direction="rates"), Corridor()),
     "gbml, curvature": _case(dataclasses.replace(GBML_, direction="curvature"), Push()),
     "gbml, network": _case(GBML_, Push()),
+    "l2o": _case(L2O_, Corridor()),
+    "l2o-es, continuous": _case(dataclasses.replace(L2O_, training="persistent-es"), Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from adaptation import test_implicit
+from adaptation import test_implicit, test_learned_optimizer
 from algorithms import test_emaml, test_promp
 from collection import test_host
 from crosscheck import test_meta_gradients
@@ -27,7 +27,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from outer import test_robust
+from outer import test_persistent_es, test_robust
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -379,6 +379,22 @@ MUTANTS = {
         "return x + jax.jvp(gradient, (solution,), (x,))[1] / λ",
         "return x",
         test_implicit.check_logistic,
+    ),
+    # learned optimizers
+    "a learned optimizer forgets its hidden state": Mutant(
+        "adaptax.adaptation.learned_optimizer:LearnedOptimizer.step",
+        "OptimizerState(hidden,",
+        "OptimizerState(state.hidden,",
+        test_learned_optimizer.check_state,
+    ),
+    "evolution strategies are not antithetic": Mutant(
+        f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic
+    ),
+    "evolution strategies forget the perturbations of earlier windows": Mutant(
+        "adaptax.algorithms.l2o:PersistentL2O.learn",
+        "trees.add(particles.accumulated, ε)",
+        "ε",
+        test_persistent_es.check_particles,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -30,8 +30,8 @@ ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class GradientTheta(eqx.Module):
-    policy: Policy
-    """From which every task begins."""
+    policy: Policy | None
+    """From which every task begins; None: from a random one."""
     rule: Any
     """ψ, what is learned of the update rule; None: nothing."""
     normaliser: Normaliser
@@ -87,6 +87,7 @@ class GradientLearner(Learner):
         return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
 
     def begin(self, theta, key, features):
+        assert theta.policy is not None
         state = self.rule.begin(theta.rule, self.adapting(theta.policy)[0])
         return GradientFast(theta.policy, state, jnp.zeros((), jnp.int32))
 
@@ -160,3 +161,28 @@ class GradientLearner(Learner):
     def raw_advantages(self, batch: Step) -> Float[Array, "N T"]:
         """In the reward's units."""
         return linear_advantages(batch, self.γ, self.λ)
+
+
+class FromScratchLearner(GradientLearner):
+    """Every task begins with a random policy: what is learned, if anything, is the update rule."""
+
+    truncation: int = eqx.field(static=True, default=0)
+    """No gradient flows back over more adaptation steps than these; 0: over all of them."""
+
+    def init(self, key):
+        params = self.adapting(self.new_policy(key))[0]
+        rule = self.rule.init(params, jax.random.fold_in(key, 1))
+        return GradientTheta(None, rule, Normaliser.of(observation_size(self.spec)))
+
+    def begin(self, theta, key, features):
+        policy = self.new_policy(key)
+        return GradientFast(
+            policy, self.rule.begin(theta.rule, self.adapting(policy)[0]), jnp.zeros((), jnp.int32)
+        )
+
+    def adapt(self, theta, fast, batch, key):
+        if self.truncation:
+            # Truncated backpropagation through time: windows of the inner training count as if each began from a given state.
+            border = fast.steps % self.truncation == 0
+            fast = trees.where(border, jax.lax.stop_gradient(fast), fast)
+        return super().adapt(theta, fast, batch, key)

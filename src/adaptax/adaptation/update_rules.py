@@ -5,9 +5,11 @@ from what it trains: any tree of parameters goes in. All of them are differentia
 
     SGD                 −α ∇L                                    (Finn et al. 2017)
     LearnedRates        −α ψ ⊙ ∇L, ψ learned                     (Meta-SGD, Li et al. 2017)
+    Momentum, RMSprop   the usual ones                           (Sutskever et al. 2013, Tieleman & Hinton 2012)
     Adam                with moments kept within the task        (Kingma & Ba 2015)
     MetaCurvature       −α M_out ∇L M_in, M learned              (Park & Oliva 2019)
     GradientNetwork     a network reads each coordinate          (after Andrychowicz et al. 2016, Ravi & Larochelle 2017)
+    LearnedOptimizer    as a recurrent network                   (`adaptation/learned_optimizer.py`)
 """
 
 from __future__ import annotations
@@ -94,6 +96,44 @@ class Adam(UpdateRule):
     @property
     def _scale(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps, self.eps_root)  # type: ignore[arg-type]
+
+
+class Momentum(UpdateRule):
+    """Heavy ball: Δ = −α m, m' = β m + ∇L."""
+
+    lr: Array
+    decay: Array
+    """β"""
+
+    def begin(self, ψ, params):
+        return self._scale.init(params)
+
+    def step(self, ψ, state, params, gradient, loss):
+        direction, state = self._scale.update(gradient, state)
+        return trees.scale(-self.lr, direction), state
+
+    @property
+    def _scale(self) -> optax.GradientTransformation:
+        return optax.trace(self.decay)  # type: ignore[arg-type]
+
+
+class RMSprop(UpdateRule):
+    """Δ = −α ∇L/√(v + ε), v a running mean of ∇L²; ε stands under the root, as Adam's `eps_root` does."""
+
+    lr: Array
+    decay: Array
+    eps: float = eqx.field(static=True, default=1e-8)
+
+    def begin(self, ψ, params):
+        return self._scale.init(params)
+
+    def step(self, ψ, state, params, gradient, loss):
+        direction, state = self._scale.update(gradient, state)
+        return trees.scale(-self.lr, direction), state
+
+    @property
+    def _scale(self) -> optax.GradientTransformation:
+        return optax.scale_by_rms(self.decay, self.eps, eps_in_sqrt=True)  # type: ignore[arg-type]
 
 
 class MetaCurvature(UpdateRule):

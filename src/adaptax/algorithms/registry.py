@@ -8,6 +8,7 @@ from typing import Any
 from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
+from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
@@ -83,6 +84,9 @@ PAPER_REPTILE = Reptile(
     anneal_updates=30_000,
 )
 """Nichol et al. 2018, §3: one epoch over 50 points in batches of 10, tanh, SGD; 30,000 updates (with `--family.shots 50`)."""
+
+OPTIMIZATION = L2O(horizon=100, truncation=20, inner_lr=0.03, lr=3e-3)
+"""Supervised tasks: a hundred steps on one set of examples."""
 
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
@@ -163,6 +167,24 @@ ENTRIES: dict[str, Entry] = {
         GBML(),
         learns_on=(),
         supervised=GBML(direction="curvature", **FEW_SHOT_LOOP),
+    ),
+    "l2o": Entry(
+        "a learned optimizer that trains a random policy on each task (Andrychowicz et al. 2016)",
+        "gradient",
+        L2O(),
+        learns_on=("point-navigation",),
+        updates=40,
+        supervised=OPTIMIZATION,
+        supervised_updates=300,
+    ),
+    "l2o-es": Entry(
+        "L2O trained by persistent evolution strategies (Vicol et al. 2021)",
+        "gradient",
+        L2O(training="persistent-es", tasks=64, truncation=5, optimizer_hidden=8),
+        learns_on=(),
+        updates=200,
+        supervised=dataclasses.replace(OPTIMIZATION, training="persistent-es", tasks=64, optimizer_hidden=8),
+        supervised_updates=300,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0),

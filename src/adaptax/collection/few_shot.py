@@ -71,6 +71,19 @@ def prediction_curve(learner: Learner, theta: Theta, data: FewShot, adaptations:
     return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), outs, last)
 
 
+def predictions_from(
+    learner: Learner, theta: Theta, data: FewShot, adaptations: int, fast: Fast
+) -> tuple[Out, Fast]:
+    """Out[adaptations, Q] of ONE task after each of so many adaptations from a given fast state, and the fast state then."""
+
+    def once(fast: Fast, k: Array) -> tuple[Fast, Out]:
+        fast = _adapt(learner, theta, fast, data, k)
+        return fast, answers(learner, theta, fast, data)
+
+    fast, outs = jax.lax.scan(once, fast, jnp.arange(adaptations))
+    return outs, fast
+
+
 def adapted_to(learner: Learner, theta: Theta, data: FewShot, fast: Fast, adaptations: int) -> Fast:
     """The fast state after so many adaptations to the support of ONE task."""
     if adaptations <= 1:  # a loop of one iteration costs more than its body

@@ -49,6 +49,25 @@ def readapt(learner: Learner, theta: Theta, lifetime: Lifetime, layout: Layout) 
     return fast
 
 
+def replay_from(
+    learner: Learner, theta: Theta, lifetime: Lifetime, layout: Layout, fast: Fast
+) -> tuple[Out, Fast]:
+    """`replay` from a given fast state, with one more `adapt` after the last round: Out[K, N, T], and the fast state then.
+
+    For learners without memory, and losses that look at every round alike: it is one scan over rounds.
+    """
+    ns = jnp.arange(layout.streams)
+
+    def one_round(fast: Fast, inputs: tuple[Step, Array]) -> tuple[Fast, Out]:
+        steps, k = inputs
+        stream_keys = jax.vmap(lambda n: keys.stream(lifetime.keys, k, n))(ns)
+        out, _ = jax.vmap(learner.unroll, (None, None, None, 0, 0))(theta, fast, None, steps, stream_keys)
+        return learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k)), out
+
+    fast, outs = jax.lax.scan(one_round, fast, (lifetime.rounds, jnp.arange(layout.rounds)))
+    return outs, fast
+
+
 def _rerun(learner, theta, lifetime, layout):
     """Out[K, N, T], the fast state of each round, and the memory[N] that each round began with (and ended in)."""
     told = lifetime.features if learner.told else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.reproduction import gradient_methods
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
+from adaptax.reproduction.learned_optimizers import control, optimization
 from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.navigation import NAVIGATION, navigation_table, train_navigation
 from adaptax.reproduction.outcome import Figure, Outcome
@@ -38,6 +39,10 @@ def bandit_10_5(directory: Path, report: Report) -> Outcome:
 
 def rl2_learns(directory: Path, report: Report) -> Outcome:
     return learning_result("rl2", CELL_10_5, BernoulliBandit(), 300, directory, report, tasks=2000)
+
+
+def l2o_learns(directory: Path, report: Report) -> Outcome:
+    return learning_result("l2o", ENTRIES["l2o"].default, PointNavigation(), 30, directory, report)
 
 
 def _maml_learns(name: str) -> Figure:
@@ -120,5 +125,20 @@ FIGURES: dict[str, Figure] = {
         "DiCE's about twice LVC's, on HalfCheetah (Rothfuss et al. 2019, §7)",
         2,
         estimator_variance,
+    ),
+    "l2o-learns": Figure(
+        "L2O adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 8, l2o_learns
+    ),
+    "l2o-optimization": Figure(
+        "L2O on quadratics and small networks, beside tuned SGD, momentum, RMSprop, Adam",
+        "better than these (Andrychowicz et al. 2016, figure 4)",
+        9,
+        optimization,
+    ),
+    "l2o-control": Figure(
+        "episodes to 90% of the oracle: L2O beside the tuned Adam, on bandits, 2D navigation and CartPole",
+        "a claim of this library",
+        9,
+        control,
     ),
 }

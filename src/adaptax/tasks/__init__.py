@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
     from adaptax.tasks.base import Examples, HostFamily, SupervisedFamily, TaskFamily
     from adaptax.tasks.cartpole import CartPole
-    from adaptax.tasks.functions import Sinusoid
+    from adaptax.tasks.functions import Quadratic, Sinusoid
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
     from adaptax.tasks.tabular import TabularMDP
@@ -23,6 +23,7 @@ __all__ = [
     "GymnasiumFamily",
     "HostFamily",
     "PointNavigation",
+    "Quadratic",
     "Sinusoid",
     "SparsePointNavigation",
     "SupervisedFamily",
@@ -43,6 +44,7 @@ _PLACES = {
     "TabularMDP": "adaptax.tasks.tabular",
     "TaskFamily": "adaptax.tasks.base",
     "Examples": "adaptax.tasks.base",
+    "Quadratic": "adaptax.tasks.functions",
     "Sinusoid": "adaptax.tasks.functions",
     "SupervisedFamily": "adaptax.tasks.base",
     "from_arrays": "adaptax.tasks.arrays",

@@ -1,4 +1,4 @@
-"""Families of functions of one variable, to be learned from a few points."""
+"""Families of functions, to be learned from a few points, or to be minimised."""
 
 from __future__ import annotations
 
@@ -69,3 +69,47 @@ class Sinusoid(SupervisedFamily):
 
     def features(self, task: Wave) -> Float[Array, " 2"]:
         return jnp.stack([task.amplitude, task.phase])
+
+
+class LeastSquares(eqx.Module):
+    """A task: f(w) = ‖Ww − y‖²/n."""
+
+    matrix: Array
+    """W [n, n]"""
+    target: Array
+    """y [n]"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic(SupervisedFamily):
+    """Random quadratics to be minimised: the first problem of Andrychowicz et al. 2016, §3.1.
+
+    f(w) = ‖Ww − y‖²/n, W [n, n] and y [n] of independent standard normal entries. As a supervised task: the rows of W are the
+    inputs and the entries of y the labels of a linear model (`hidden=()`, to which its bias is one coordinate more); support and
+    queries are the same rows, so that the score is −f. `ood`: the entries of W are twice as large.
+    """
+
+    dimensions: int = 10
+    """n"""
+
+    def __post_init__(self):
+        if self.dimensions < 1:
+            raise AdaptaxError(f"Quadratic needs at least one dimension, not {self.dimensions}.")
+
+    @property
+    def spec(self) -> Spec:
+        n = self.dimensions
+        label = Box((-math.inf,), (math.inf,))
+        return Spec("quadratic", (n,), label, episode_steps=n, features=n * (n + 1), support=n)
+
+    def sample(self, key: Key[Array, ""], split: Split) -> LeastSquares:
+        k_matrix, k_target = jax.random.split(key)
+        n, scale = self.dimensions, 2.0 if split == "ood" else 1.0
+        return LeastSquares(scale * jax.random.normal(k_matrix, (n, n)), jax.random.normal(k_target, (n,)))
+
+    def examples(self, key: Key[Array, ""], task: LeastSquares, split: Split) -> Examples:
+        x, y = task.matrix, task.target[:, None]
+        return Examples(x, y, x, y)
+
+    def features(self, task: LeastSquares) -> Float[Array, " f"]:
+        return jnp.concatenate([task.matrix.reshape(-1), task.target])

@@ -10,7 +10,7 @@ from adaptax.tasks.arrays import ArrayTasks
 from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
 from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
-from adaptax.tasks.functions import Sinusoid
+from adaptax.tasks.functions import Quadratic, Sinusoid
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
@@ -39,6 +39,7 @@ ENTRIES: dict[str, Entry] = {
     "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle; reward only near it"),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
+    "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
 }
 
 

@@ -60,7 +60,8 @@ class HostProgram:
         self._pool.close()
 
 
-def draw_from_key(family: HostFamily, key: Key[Array, ""], number: int) -> list[Any]:
-    """`number` training tasks; the generator of task i is seeded by the key and i alone."""
+def draw_from_key(family: HostFamily, key: Key[Array, ""] | Key[Array, " B"], number: int) -> list[Any]:
+    """`number` training tasks; the generator of task i is seeded by the key and i alone, or by its own key."""
     words = np.asarray(jax.random.key_data(key)).tolist()
-    return [family.sample(np.random.default_rng([*words, i]), "train") for i in range(number)]
+    seeds = [[*words, i] for i in range(number)] if key.ndim == 0 else words
+    return [family.sample(np.random.default_rng(seed), "train") for seed in seeds]

@@ -39,6 +39,13 @@ def draw_tasks(family: JaxFamily, key: Key[Array, ""], split: Split, number: int
     return jax.vmap(lambda i: family.sample(jax.random.fold_in(key, i), split))(jnp.arange(number))
 
 
+def draw_training_tasks(family: JaxFamily, key: Key[Array, ""] | Key[Array, " B"], number: int) -> Task:
+    """`number` training tasks, from one key or from a key each."""
+    if key.ndim == 0:
+        return draw_tasks(family, key, "train", number)
+    return jax.vmap(lambda one: family.sample(jax.random.fold_in(one, 0), "train"))(key)
+
+
 def lifetime_keys(key: Key[Array, ""], number: int) -> Key[Array, " B"]:
     """One key per task; that of task i depends on (key, i) alone."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
@@ -56,16 +63,18 @@ def experience_metrics(rounds: Step, layout: Layout) -> Metrics:
 
 
 def behaviour_and_keys(
-    algorithm: Algorithm, state: TrainState, draw: Callable[[Key[Array, ""]], Task]
+    algorithm: Algorithm, state: TrainState, draw: Callable[[Array], Task]
 ) -> tuple[Behaviour, Key[Array, " B"], Key[Array, ""]]:
-    """What to collect with in this update, the tasks' keys, and the key of `learn`."""
+    """What to collect with in this update, the tasks' keys, and the key of `learn`. `draw` takes one key, or one for each task."""
     key = lambda purpose: keys.update(state.key, state.updates, purpose)  # noqa: E731
     behaviour = algorithm.behave(state, key(keys.BEHAVE))
     if behaviour.tasks is None:
-        behaviour = eqx.tree_at(
-            lambda b: b.tasks, behaviour, draw(key(keys.TASKS)), is_leaf=lambda x: x is None
-        )
-    return behaviour, lifetime_keys(key(keys.LIFETIMES), algorithm.tasks), key(keys.LEARN)
+        tasks = draw(key(keys.TASKS) if behaviour.draws is None else behaviour.draws)
+        behaviour = eqx.tree_at(lambda b: b.tasks, behaviour, tasks, is_leaf=lambda x: x is None)
+    of_lifetimes = behaviour.keys
+    if of_lifetimes is None:
+        of_lifetimes = lifetime_keys(key(keys.LIFETIMES), algorithm.tasks)
+    return behaviour, of_lifetimes, key(keys.LEARN)
 
 
 def meta_update(
@@ -73,7 +82,7 @@ def meta_update(
 ) -> tuple[TrainState, Metrics, Array]:
     """One meta-update on a JAX family: the next state, its metrics, and whether all of it is finite."""
     behaviour, task_keys, learn_key = behaviour_and_keys(
-        algorithm, state, lambda key: draw_tasks(family, key, "train", algorithm.tasks)
+        algorithm, state, lambda key: draw_training_tasks(family, key, algorithm.tasks)
     )
     if isinstance(family, SupervisedFamily):
         data = draw_few_shot(family, behaviour.tasks, task_keys, "train")
