@@ -368,7 +368,10 @@ MUTANTS = {
         "adaptax.estimators.baseline:features", "o**2", "o", lambda: test_meta_gradients.check_advantages("gaussian")
     ),
     "advantages keep their scale": Mutant(
-        f"{RETURNS}:standardise", "(standard_deviation(x, valid) + 1e-8)", "1.0", lambda: test_meta_gradients.check_advantages("gaussian")
+        f"{RETURNS}:standardise",
+        "(standard_deviation(x, valid) + 1e-8)",
+        "1.0",
+        lambda: test_meta_gradients.check_advantages("gaussian"),
     ),
     # implicit derivatives
     "the implicit derivative forgets the weight of the start": Mutant(
