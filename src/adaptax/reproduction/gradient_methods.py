@@ -56,7 +56,11 @@ def navigation_methods() -> list[Method]:
 
 def cartpole_methods() -> list[Method]:
     names = ("maml", "fomaml", "anil", "meta-sgd", "promp", "emaml", "gbml")
-    return [*(small(name, 12) for name in names), small("reptile", 25, inner_lr=2.0, inner_steps=4), from_scratch(8)]
+    return [
+        *(small(name, 12) for name in names),
+        small("reptile", 25, inner_lr=2.0, inner_steps=4),
+        from_scratch(8),
+    ]
 
 
 def from_scratch(updates: int) -> Method:
