@@ -14,7 +14,17 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-PLACES = ("adaptax", "adaptation", "algorithms", "collection", "crosscheck", "estimators", "laws", "outer")
+PLACES = (
+    "adaptax",
+    "adaptation",
+    "algorithms",
+    "collection",
+    "crosscheck",
+    "estimators",
+    "laws",
+    "outer",
+    "supervised",
+)
 """Packages whose modules may hold the function under a name of their own."""
 
 

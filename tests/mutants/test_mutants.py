@@ -28,6 +28,7 @@ from laws import (
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
 from outer import test_persistent_es, test_robust
+from supervised import test_few_shot
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -372,6 +373,28 @@ MUTANTS = {
         "(standard_deviation(x, valid) + 1e-8)",
         "1.0",
         lambda: test_meta_gradients.check_advantages("gaussian"),
+    ),
+    # labelled examples
+    "a query's last label is one that only fills up": Mutant(
+        "adaptax.collection.few_shot:few_shot",
+        "examples.support_y[read]",
+        "examples.support_y[-1]",
+        test_few_shot.check_labels_of_a_filled_support,
+    ),
+    "memory does not read the support": Mutant(
+        "adaptax.collection.few_shot:answers",
+        "_, memory = ",
+        "memory = learner.remember(theta)\n    _, _ = ",
+        test_few_shot.check_labels,
+    ),
+    "Reptile moves all the way": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "θ + ε * δ", "θ + δ", test_few_shot.check_reptile
+    ),
+    "Reptile trains on the support alone": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.adapted_to_all",
+        "FewShot(data.task, rows,",
+        "FewShot(data.task, data.support,",
+        test_few_shot.check_reptile,
     ),
     # implicit derivatives
     "the implicit derivative forgets the weight of the start": Mutant(

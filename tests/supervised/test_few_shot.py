@@ -18,10 +18,11 @@ from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.registry import entry
 from adaptax.algorithms.reptile import Reptile
 from adaptax.cli import main
-from adaptax.collection.few_shot import draw_few_shot, predict, prediction_curve
+from adaptax.collection.few_shot import draw_few_shot, few_shot, predict, prediction_curve
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
+from adaptax.tasks.base import Examples
 from adaptax.tasks.functions import Sinusoid
 from adaptax.training.program import draw_tasks, lifetime_keys, make_program
 from adaptax.types import Out, Step
@@ -48,11 +49,26 @@ class Reader(Learner):
         return Out(Gaussian(memory + 0.0 * step.obs, jnp.zeros(1)), jnp.zeros(())), memory
 
 
-def test_a_query_knows_the_supports_labels_and_no_other():
-    """Memory has read all labels of the support but the last, which is the query's `prev_action`."""
+def check_labels() -> None:
     one = trees.index(data(), 0)
     out = predict(Reader(), jnp.zeros(()), one, 0)
     np.testing.assert_allclose(out.dist.mean[:, 0], np.full(4, one.support.action.sum()), rtol=1e-5)
+
+
+def test_a_query_knows_the_supports_labels_and_no_other():
+    """Memory has read all labels of the support but the last, which is the query's `prev_action`."""
+    check_labels()
+
+
+def check_labels_of_a_filled_support() -> None:
+    x, y = jnp.zeros((3, 1)), jnp.array([[1.0], [2.0], [99.0]])
+    examples = Examples(x, y, x, jnp.zeros((3, 1)), jnp.array([True, True, False]))
+    one = few_shot(FAMILY.spec, examples, None, jax.random.key(0))
+    np.testing.assert_array_equal(predict(Reader(), jnp.zeros(()), one, 0).dist.mean[:, 0], [3.0, 3.0, 3.0])
+
+
+def test_memory_reads_no_row_that_only_fills_up():
+    check_labels_of_a_filled_support()
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
@@ -118,7 +134,7 @@ def test_errors_and_scores_by_hand():
     assert float(query_score(classes, labels)) == 0.5
 
 
-def test_reptile_moves_a_share_of_the_way_to_the_adapted_parameters():
+def check_reptile() -> None:
     """One task, one step, all examples: θ' = θ − ε α ∇L(θ; support ∪ query)."""
     config = Reptile(tasks=1, hidden=(3,), inner_steps=1, inner_lr=0.1, outer_step=0.25)
     algorithm = config.build(FAMILY.spec)
@@ -132,6 +148,10 @@ def test_reptile_moves_a_share_of_the_way_to_the_adapted_parameters():
         *map(jax.tree.leaves, (after.theta.policy, state.theta.policy, gradient)), strict=True
     ):
         np.testing.assert_allclose(new, old - 0.025 * g, rtol=1e-4, atol=1e-6)
+
+
+def test_reptile_moves_a_share_of_the_way_to_the_adapted_parameters():
+    check_reptile()
 
 
 def test_reptiles_outer_step_falls_to_zero():

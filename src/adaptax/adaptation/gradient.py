@@ -57,9 +57,8 @@ class GradientLearner(Learner):
     """The gradient counts as a constant, so that dθ'/dθ = I for SGD: no second derivatives."""
     head_only: bool = eqx.field(static=True)
     """The last layer alone adapts (ANIL, Raghu et al. 2020), with the standard deviation, which is of the last layer too."""
-    bounded: bool = eqx.field(static=True)
-    """The gradient's Euclidean norm is scaled down to `inner_max_norm`: no step explodes, whatever the data."""
-    inner_max_norm: Array
+    inner_max_norm: Array | None
+    """The gradient's Euclidean norm is scaled down to this, so that no step explodes, whatever the data; None: it is not."""
     inner_steps: int = eqx.field(static=True)
     later_lr_factor: Array
     """On steps beyond `inner_steps`."""
@@ -88,8 +87,12 @@ class GradientLearner(Learner):
 
     def begin(self, theta, key, features):
         assert theta.policy is not None
-        state = self.rule.begin(theta.rule, self.adapting(theta.policy)[0])
-        return GradientFast(theta.policy, state, jnp.zeros((), jnp.int32))
+        return self.begin_from(theta, theta.policy)
+
+    def begin_from(self, theta: GradientTheta, policy: Policy) -> GradientFast:
+        """The fast state of a task that begins with this policy."""
+        state = self.rule.begin(theta.rule, self.adapting(policy)[0])
+        return GradientFast(policy, state, jnp.zeros((), jnp.int32))
 
     def act(self, theta, fast, memory, step, key):
         dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask)
@@ -103,10 +106,9 @@ class GradientLearner(Learner):
         objective = self.inner_objective(theta, batch)
         loss, gradient = jax.value_and_grad(lambda params: objective(eqx.combine(params, rest)))(params)
         if self.first_order:
-            gradient, loss = jax.lax.stop_gradient(
-                (gradient, loss)
-            )  # first-order MAML: that is its definition
-        if self.bounded:
+            # That is the definition of first-order MAML.
+            gradient, loss = jax.lax.stop_gradient((gradient, loss))
+        if self.inner_max_norm is not None:
             # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
             norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
             gradient = trees.scale(jnp.minimum(1.0, self.inner_max_norm / norm), gradient)
@@ -170,15 +172,11 @@ class FromScratchLearner(GradientLearner):
     """No gradient flows back over more adaptation steps than these; 0: over all of them."""
 
     def init(self, key):
-        params = self.adapting(self.new_policy(key))[0]
-        rule = self.rule.init(params, jax.random.fold_in(key, 1))
-        return GradientTheta(None, rule, Normaliser.of(observation_size(self.spec)))
+        theta = super().init(key)
+        return GradientTheta(None, theta.rule, theta.normaliser)
 
     def begin(self, theta, key, features):
-        policy = self.new_policy(key)
-        return GradientFast(
-            policy, self.rule.begin(theta.rule, self.adapting(policy)[0]), jnp.zeros((), jnp.int32)
-        )
+        return self.begin_from(theta, self.new_policy(key))
 
     def adapt(self, theta, fast, batch, key):
         if self.truncation:

@@ -73,7 +73,25 @@ class LearnedRates(UpdateRule):
         return jax.tree.map(lambda factor, g: -self.lr * factor * g, ψ, gradient), state
 
 
-class Adam(UpdateRule):
+class HandMade(UpdateRule):
+    """Δ = −α d, d the direction that an optimizer of optax makes of the gradient; its state begins anew in each task."""
+
+    lr: eqx.AbstractVar[Array]
+
+    @property
+    def direction(self) -> optax.GradientTransformation:
+        """∇L ↦ d"""
+        raise NotImplementedError
+
+    def begin(self, ψ, params):
+        return self.direction.init(params)
+
+    def step(self, ψ, state, params, gradient, loss):
+        direction, state = self.direction.update(gradient, state)
+        return trees.scale(-self.lr, direction), state
+
+
+class Adam(HandMade):
     """Adam whose moments begin anew in each task; β₁ = 0 is Reptile's (Nichol et al. 2018, §6.1).
 
     `eps_root` stands under the square root: without it the derivative of √v at v = 0 is infinite, and one coordinate
@@ -86,53 +104,32 @@ class Adam(UpdateRule):
     eps: float = eqx.field(static=True, default=1e-8)
     eps_root: float = eqx.field(static=True, default=1e-8)
 
-    def begin(self, ψ, params):
-        return self._scale.init(params)
-
-    def step(self, ψ, state, params, gradient, loss):
-        direction, state = self._scale.update(gradient, state)
-        return trees.scale(-self.lr, direction), state
-
     @property
-    def _scale(self) -> optax.GradientTransformation:
+    def direction(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps, self.eps_root)  # type: ignore[arg-type]
 
 
-class Momentum(UpdateRule):
+class Momentum(HandMade):
     """Heavy ball: Δ = −α m, m' = β m + ∇L."""
 
     lr: Array
     decay: Array
     """β"""
 
-    def begin(self, ψ, params):
-        return self._scale.init(params)
-
-    def step(self, ψ, state, params, gradient, loss):
-        direction, state = self._scale.update(gradient, state)
-        return trees.scale(-self.lr, direction), state
-
     @property
-    def _scale(self) -> optax.GradientTransformation:
+    def direction(self) -> optax.GradientTransformation:
         return optax.trace(self.decay)  # type: ignore[arg-type]
 
 
-class RMSprop(UpdateRule):
+class RMSprop(HandMade):
     """Δ = −α ∇L/√(v + ε), v a running mean of ∇L²; ε stands under the root, as Adam's `eps_root` does."""
 
     lr: Array
     decay: Array
     eps: float = eqx.field(static=True, default=1e-8)
 
-    def begin(self, ψ, params):
-        return self._scale.init(params)
-
-    def step(self, ψ, state, params, gradient, loss):
-        direction, state = self._scale.update(gradient, state)
-        return trees.scale(-self.lr, direction), state
-
     @property
-    def _scale(self) -> optax.GradientTransformation:
+    def direction(self) -> optax.GradientTransformation:
         return optax.scale_by_rms(self.decay, self.eps, eps_in_sqrt=True)  # type: ignore[arg-type]
 
 

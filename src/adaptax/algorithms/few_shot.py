@@ -41,13 +41,14 @@ class FewShotAlgorithm(Algorithm):
     lr: Array
     max_gradient_norm: Array
 
-    def __init__(self, config: Any, spec: Spec, learner: Learner, adaptations: int):
+    def __init__(
+        self, config: Any, spec: Spec, learner: Learner, adaptations: int, objective: Objective = "mean", cvar_share: float = 1.0
+    ):  # fmt: skip
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
         of_a_step = learner.floats_of_a_step if isinstance(learner, GradientLearner) else 0
         self.floats_per_task = max(spec.support * max(config.hidden, default=1), of_a_step)
-        self.objective = getattr(config, "objective", "mean")
-        self.cvar_share = jnp.array(getattr(config, "cvar_share", 1.0))
+        self.objective, self.cvar_share = objective, jnp.array(cvar_share)
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
 
     def test_layout(self, episodes: int | None) -> Layout:

@@ -54,5 +54,5 @@ class GBML(MetaGradient):
         }
         learner = self.learner(GradientLearner, spec, rules[self.direction])
         if spec.supervised:
-            return FewShotAlgorithm(self, spec, learner, self.inner_steps)
+            return FewShotAlgorithm(self, spec, learner, self.inner_steps, self.objective, self.cvar_share)
         return MetaGradientAlgorithm(self, spec, learner)

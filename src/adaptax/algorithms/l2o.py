@@ -107,7 +107,7 @@ class L2O:
         backpropagation = self.training == "backpropagation"
         learner = FromScratchLearner(
             spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, first_order=False, head_only=False,
-            bounded=False, inner_max_norm=jnp.array(0.0),
+            inner_max_norm=None,
             inner_steps=0, later_lr_factor=jnp.array(1.0), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             truncation=self.truncation if backpropagation else 0,
         )  # fmt: skip

@@ -66,7 +66,7 @@ class MAML(MetaGradient):
             first_order=self.first_order, head_only=self.head_only,
         )  # fmt: skip
         if spec.supervised:
-            return FewShotAlgorithm(self, spec, learner, self.inner_steps)
+            return FewShotAlgorithm(self, spec, learner, self.inner_steps, self.objective, self.cvar_share)
         algorithm = TrustRegionMAML if self.outer == "trpo" else MetaGradientAlgorithm
         return algorithm(self, spec, learner)
 

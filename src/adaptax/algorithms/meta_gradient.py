@@ -55,7 +55,7 @@ class InnerLoop:
         """A learner of this class, with these hyperparameters."""
         return cls(
             spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, inner_steps=self.inner_steps,
-            bounded=self.inner_max_norm > 0, inner_max_norm=jnp.array(self.inner_max_norm),
+            inner_max_norm=jnp.array(self.inner_max_norm) if self.inner_max_norm else None,
             later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             **({"first_order": False, "head_only": False} | fields),
         )  # fmt: skip

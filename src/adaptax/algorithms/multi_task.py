@@ -87,7 +87,7 @@ class MultiTask:
         return GradientLearner(
             spec=spec, hidden=self.hidden, activation="relu", rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
             first_order=False, head_only=False,
-            bounded=False, inner_max_norm=jnp.array(0.0), inner_steps=0, later_lr_factor=jnp.array(1.0),
+            inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0),
             γ=jnp.array(1.0), λ=jnp.array(1.0),
         )  # fmt: skip
 

@@ -72,6 +72,8 @@ FEW_SHOT_LOOP: dict[str, Any] = {
 }  # fmt: skip
 FEW_SHOT = MAML(**FEW_SHOT_LOOP)
 """Supervised tasks: the network of Finn et al. 2017, §5.1, with as many inner steps as keep steps beyond them from diverging."""
+JOINT = MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0, fine_tune_lr=1e-2)
+"""Supervised tasks: one network for all, of the same size."""
 PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
 """Finn et al. 2017, §5.1."""
 PAPER_REPTILE = Reptile(
@@ -190,13 +192,13 @@ ENTRIES: dict[str, Entry] = {
         supervised_updates=300,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
-        supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0),
+        supervised=JOINT,
     ),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
         "baseline",
         MultiTask(fine_tune_steps=20),
-        supervised=MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0, fine_tune_steps=1, fine_tune_lr=1e-2),
+        supervised=dataclasses.replace(JOINT, fine_tune_steps=1),
         learns_on=(),
         updates=300,
     ),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+
 from adaptax.errors import AdaptaxError
 
 DRAWS = 50
@@ -17,6 +20,12 @@ class Checks:
     def items(self) -> list[tuple[str, Callable[[], str]]]:
         """Each promise, and what checks it: it returns what was found, or raises."""
         raise NotImplementedError
+
+
+def as_bytes(tasks: Any) -> list[bytes]:
+    """Each of the tasks [DRAWS], a pytree, as bytes."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tasks)]
+    return [b"|".join(leaf[i].tobytes() for leaf in leaves) for i in range(DRAWS)]
 
 
 def compare_splits(drawn: dict[str, list[bytes]], shared_tasks: bool) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from adaptax.cli.checks import DRAWS, Checks, compare_splits, require
+from adaptax.cli.checks import DRAWS, Checks, as_bytes, compare_splits, require
 from adaptax.cli.spaces import with_bounds
 from adaptax.networks.distributions import uniform
 from adaptax.tasks.base import SPLITS, Split, TaskFamily, to_environment
@@ -69,10 +69,6 @@ class JaxChecks(Checks):
         return f"splits {', '.join(self.splits)}"
 
     def different_tasks(self) -> str:
-        def as_bytes(tasks: Any) -> list[bytes]:
-            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tasks)]
-            return [b"|".join(leaf[i].tobytes() for leaf in leaves) for i in range(DRAWS)]
-
         drawn = {split: as_bytes(self.tasks(split, DRAWS)) for split in self.splits}
         return compare_splits(drawn, self.spec.shared_tasks)
 

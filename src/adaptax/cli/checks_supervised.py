@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.cli.checks import DRAWS, Checks, compare_splits, require
+from adaptax.cli.checks import DRAWS, Checks, as_bytes, compare_splits, require
 from adaptax.tasks.base import SPLITS, Examples, Split, SupervisedFamily
 from adaptax.types import Box, Discrete, Spec
 
@@ -56,10 +56,6 @@ class SupervisedChecks(Checks):
         return f"splits {', '.join(self.splits)}"
 
     def different_tasks(self) -> str:
-        def as_bytes(tasks: Any) -> list[bytes]:
-            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tasks)]
-            return [b"|".join(leaf[i].tobytes() for leaf in leaves) for i in range(DRAWS)]
-
         return compare_splits(
             {split: as_bytes(self.tasks(split)) for split in self.splits}, self.spec.shared_tasks
         )

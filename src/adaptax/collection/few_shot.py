@@ -38,7 +38,8 @@ def few_shot(
     nothing = zero_action(spec.action)
     before = jnp.concatenate([nothing[None], examples.support_y[:-1]])
     support = _rows(examples.support_x, examples.support_y, before, examples.support_valid)
-    last = jnp.broadcast_to(examples.support_y[-1], examples.query_y.shape)
+    read = support.valid.sum() - 1  # rows that only fill up come last, and memory does not read them
+    last = jnp.broadcast_to(examples.support_y[read], examples.query_y.shape)
     query = _rows(examples.query_x, examples.query_y, last, examples.query_valid)
     query = Step(**(vars(query) | {"first": jnp.zeros_like(query.first)}))
     return FewShot(task, support, query, key, features)

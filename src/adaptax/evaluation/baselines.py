@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
+from adaptax.algorithms.registry import JOINT
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.tasks.base import Split
@@ -30,8 +31,6 @@ ENOUGH = 0.99
 POLICY = MultiTask()
 FINE_TUNED = MultiTask(fine_tune_steps=20)
 TOLD = MultiTask(told=True)
-JOINT = MultiTask(max_gradient_norm=10.0, fine_tune_lr=1e-2)
-"""On supervised tasks."""
 
 
 def with_baselines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -75,7 +76,7 @@ def evaluate(
         learner, theta = run.algorithm.learner, run.state.theta
         # Each seed of the learner has its own dice; the tasks are the same.
         task_keys = lifetime_keys(keys.evaluation(key, keys.LIFETIMES, run.seed), tasks)
-        play = play_host if host else play_few_shot if spec.supervised else play_jax
+        play = play_host if host else partial(play_few_shot, split=split) if spec.supervised else play_jax
         per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
         report(i + 1, len(runs))
     returns, lengths, successes = zip(*per_seed, strict=True)
@@ -146,15 +147,16 @@ def play_few_shot(
     tasks: Any,
     task_keys: Any,
     modal: bool,
+    split: Split,
 ) -> tuple[np.ndarray, np.ndarray, None]:
     """Score of the queries [M, K, 1, 1] before adaptation to the support and after each, and lengths of 1."""
-    scores = np.asarray(_ask(learner, theta, family, layout.rounds - 1, tasks, task_keys))
+    scores = np.asarray(_ask(learner, theta, family, layout.rounds - 1, tasks, task_keys, split))
     return scores[:, :, None, None], np.ones((*scores.shape, 1, 1)), None
 
 
 @eqx.filter_jit
-def _ask(learner, theta, family, adaptations, tasks, task_keys):
-    data = draw_few_shot(family, tasks, task_keys, "test")
+def _ask(learner, theta, family, adaptations, tasks, task_keys, split):
+    data = draw_few_shot(family, tasks, task_keys, split)
 
     def one_task(data: FewShot):
         outs = prediction_curve(learner, theta, data, adaptations)

@@ -102,7 +102,7 @@ class Examples(eqx.Module):
     query_x: Float[Array, "Q ..."]
     query_y: Array
     support_valid: Bool[Array, " S"] | None = None
-    """False in rows that only fill up; None: all are examples."""
+    """False in rows that only fill up, after all others; None: all are examples."""
     query_valid: Bool[Array, " Q"] | None = None
 
 
