@@ -24,7 +24,7 @@ FLOORS = [
     {"algorithms"},
     {"training", "evaluation", "reproduction"},
     {"cli"},
-    {"adaptax"},  # the package's own face, which shows what users need
+    {"adaptax", "__main__"},  # the package's own face, which shows what users need
 ]
 """From the ground up. A module may import from its own floor and from those below."""
 
@@ -32,6 +32,7 @@ FACES = {
     "algorithms.base",
     "algorithms.meta_gradient",
     "algorithms.few_shot",
+    "algorithms.inner_training",
     "algorithms.registry",
     "algorithms",
 }

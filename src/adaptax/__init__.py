@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.gbml import GBML
     from adaptax.algorithms.l2o import L2O
+    from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.promp import ProMP
@@ -44,6 +45,7 @@ __all__ = [
     "AdaptaxError",
     "Agent",
     "Evaluation",
+    "EvolvedL2O",
     "MultiTask",
     "PlainProgress",
     "ProMP",
@@ -66,6 +68,7 @@ _PLACES = {
     "Agent": "adaptax.collection.agent",
     "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
+    "EvolvedL2O": "adaptax.algorithms.l2o_es",
     "L2O": "adaptax.algorithms.l2o",
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",

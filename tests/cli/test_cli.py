@@ -303,6 +303,20 @@ def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path
     assert run("reproduce", "bad", "--run", tmp_path) == 1
 
 
+def test_reproduce_with_the_papers_hyperparameters_has_a_folder_of_its_own(elsewhere, monkeypatch, capsys):
+    made = []
+
+    def make(directory, report):
+        made.append(str(directory))
+        return Outcome([], [], [])
+
+    monkeypatch.setitem(figures.FIGURES, "both", Figure("", "", 1, make, make, 3.0))
+    assert run("reproduce", "both") == 0 and run("reproduce", "both", "--preset", "paper") == 0
+    assert made == ["runs/both", "runs/both-paper"]
+    assert run("reproduce") == 0
+    assert "3 h" in capsys.readouterr().out
+
+
 # --- interrupts -------------------------------------------------------------------------------------------
 
 
@@ -431,6 +445,7 @@ MISTAKES = {
     "new-family tasks.txt": "a name like my_tasks.py",
     "new-family {runs}/rl2/seed-0/config.json/x.py": "config.json: File exists; check the path",
     "check-family nowhere:X": "There is no module 'nowhere'",
+    "reproduce demo --preset paper": "'demo' has no preset 'paper'; leave --preset out. These have: gradient-navigation,",
     "reproduce rl2-bandit-100": "no figure 'rl2-bandit-100'; did you mean 'rl2-bandit-100-5'?",
 }
 

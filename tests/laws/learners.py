@@ -15,6 +15,7 @@ from adaptax.algorithms.base import Algorithm, Config
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
+from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
@@ -117,6 +118,7 @@ L2O_ = L2O(
     epochs=2,
     max_kl_nats=1.0,
 )
+EVOLVED = EvolvedL2O(tasks=TASKS, streams=2, horizon=2, truncation=1, hidden=(4,), optimizer_hidden=4)
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -144,7 +146,7 @@ ALGORITHMS = {
     "gbml, curvature": _case(dataclasses.replace(GBML_, direction="curvature"), Push()),
     "gbml, network": _case(GBML_, Push()),
     "l2o": _case(L2O_, Corridor()),
-    "l2o-es, continuous": _case(dataclasses.replace(L2O_, training="persistent-es"), Push()),
+    "l2o-es, continuous": _case(EVOLVED, Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -417,7 +417,7 @@ MUTANTS = {
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic
     ),
     "evolution strategies forget the perturbations of earlier windows": Mutant(
-        "adaptax.algorithms.l2o:PersistentL2O.learn",
+        "adaptax.algorithms.l2o_es:EvolvedL2OAlgorithm.learn",
         "trees.add(particles.accumulated, ε)",
         "ε",
         test_persistent_es.check_particles,

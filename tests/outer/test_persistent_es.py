@@ -17,6 +17,7 @@ from laws.learners import Case
 
 from adaptax import keys, trees
 from adaptax.algorithms.l2o import L2O
+from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.collection.collect import collect
 from adaptax.collection.replay import replay_from
 from adaptax.outer.persistent_es import antithetic, estimate, perturbations
@@ -84,8 +85,7 @@ def test_persistent_estimates_are_unbiased_where_truncated_ones_are_not():
         assert persistent or abs(error) > 0.2 * abs(exact)
 
 
-CONFIG = L2O(
-    training="persistent-es",
+CONFIG = EvolvedL2O(
     tasks=4,
     streams=2,
     horizon=3,
@@ -128,10 +128,12 @@ def test_particles_persist_until_the_horizon():
     check_particles()
 
 
-@pytest.mark.parametrize("training", ["backpropagation", "persistent-es"])
-def test_supervised_runs_resume_bit_for_bit(training):
+UNROLLED = L2O(tasks=4, horizon=3, truncation=1, hidden=(), optimizer_hidden=3, max_kl_nats=1.0)
+
+
+@pytest.mark.parametrize("config", [dataclasses.replace(CONFIG, hidden=()), UNROLLED], ids=["l2o-es", "l2o"])
+def test_supervised_runs_resume_bit_for_bit(config):
     family = Quadratic(dimensions=2)
-    config = dataclasses.replace(CONFIG, training=training, hidden=(), max_kl_nats=1.0)
     algorithm = config.build(family.spec)
     test_resume.check(Case(algorithm.learner, family, algorithm))
 

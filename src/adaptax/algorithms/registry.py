@@ -9,6 +9,7 @@ from adaptax.algorithms.base import Config, check_hyperparameters, require_envir
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
+from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
@@ -87,9 +88,6 @@ PAPER_REPTILE = Reptile(
 )
 """Nichol et al. 2018, §3: one epoch over 50 points in batches of 10, tanh, SGD; 30,000 updates (with `--family.shots 50`)."""
 
-OPTIMIZATION = L2O(horizon=100, truncation=20, inner_lr=0.03, lr=3e-3)
-"""Supervised tasks: a hundred steps on one set of examples."""
-
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
         "a recurrent policy that learns within its hidden state (Duan et al. 2016)",
@@ -131,6 +129,7 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAML(head_only=True),
         learns_on=("point-navigation", "cartpole", "sinusoid"),
+        paper=dataclasses.replace(PAPER_MAML, head_only=True),
         supervised=dataclasses.replace(FEW_SHOT, head_only=True, later_lr_factor=0.3),
     ),
     "meta-sgd": Entry(
@@ -138,7 +137,9 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAML(learned_inner_lr=True),
         learns_on=("point-navigation", "cartpole", "sinusoid"),
+        paper=dataclasses.replace(PAPER_MAML, learned_inner_lr=True),
         supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
+        paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, learned_inner_lr=True),
     ),
     "promp": Entry(
         "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
@@ -179,16 +180,16 @@ ENTRIES: dict[str, Entry] = {
         L2O(),
         learns_on=("point-navigation",),
         updates=40,
-        supervised=OPTIMIZATION,
+        supervised=L2O(horizon=100, truncation=20, lr=3e-3),
         supervised_updates=300,
     ),
     "l2o-es": Entry(
         "L2O trained by persistent evolution strategies (Vicol et al. 2021)",
         "gradient",
-        L2O(training="persistent-es", tasks=64, truncation=5, optimizer_hidden=8),
+        EvolvedL2O(),
         learns_on=(),
         updates=200,
-        supervised=dataclasses.replace(OPTIMIZATION, training="persistent-es", tasks=64, optimizer_hidden=8),
+        supervised=EvolvedL2O(horizon=100, truncation=20, lr=3e-3),
         supervised_updates=300,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,15 +25,26 @@ class Reproduce:
     name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None
     """Which figure; without a name they are listed."""
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder for its runs and report; default: runs/NAME."""
+    """Folder for its runs and report; default: runs/NAME, and runs/NAME-paper with the papers' hyperparameters."""
+    preset: Literal["default", "paper"] = "default"
+    """"paper": the papers' hyperparameters, sizes and meta-updates, which take hours (the list says how many)."""
 
     def execute(self) -> int:
         if self.name is None:
-            rows = [[name, f.summary, f.published, f"{f.minutes:g} min"] for name, f in FIGURES.items()]
+            rows = [
+                [
+                    name,
+                    f.summary,
+                    f.published,
+                    f"{f.minutes:g} min",
+                    f"{f.paper_hours:g} h" if f.paper else "",
+                ]
+                for name, f in FIGURES.items()
+            ]
             show(
                 Table(
                     "What can be reproduced",
-                    ["name", "", "published", "time on two cores"],
+                    ["name", "", "published", "time on two cores", "--preset paper"],
                     rows,
                     "",
                     frozenset(range(3)),
@@ -43,10 +54,19 @@ class Reproduce:
         if self.name not in FIGURES:
             hint = near(self.name, FIGURES)
             raise AdaptaxError(f"There is no figure '{self.name}'; {hint}there are: {', '.join(FIGURES)}.")
-        directory = self.run or Path("runs") / self.name
+        figure, name = FIGURES[self.name], self.name
+        make = figure.run
+        if self.preset == "paper":
+            if figure.paper is None:
+                having = ", ".join(other for other, f in FIGURES.items() if f.paper)
+                raise AdaptaxError(
+                    f"'{name}' has no preset 'paper'; leave --preset out. These have: {having}."
+                )
+            make, name = figure.paper, f"{name}-paper"
+        directory = self.run or Path("runs") / name
         try:
             with progress() as report:
-                outcome = FIGURES[self.name].run(directory, stopping(report))
+                outcome = make(directory, stopping(report))
         except KeyboardInterrupt:
             print(
                 f"Interrupted; what was trained until now is kept in {directory}. The same command goes on from there."

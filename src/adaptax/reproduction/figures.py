@@ -6,12 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from adaptax.algorithms.registry import ENTRIES
-from adaptax.reproduction import gradient_methods
+from adaptax.reproduction import gradient_control, sinusoid
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
-from adaptax.reproduction.learned_optimizers import control, optimization
+from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
+from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
 from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.navigation import NAVIGATION, navigation_table, train_navigation
 from adaptax.reproduction.outcome import Figure, Outcome
+from adaptax.reproduction.robust_objective import robust
+from adaptax.reproduction.update_directions import gbml_against_maml
 from adaptax.reproduction.variance import estimator_variance
 from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.point_navigation import PointNavigation
@@ -75,6 +78,30 @@ def _relative_learns(name: str) -> Figure:
     )
 
 
+def _optimization(part: str) -> Figure:
+    def run(directory: Path, report: Report) -> Outcome:
+        return loss_on_the_way(PROBLEMS[part], directory, report)
+
+    return Figure(
+        f"L2O on {PROBLEMS[part].name}, beside tuned SGD, momentum, RMSprop, Adam",
+        "better than these (Andrychowicz et al. 2016, figure 4)",
+        PROBLEMS[part].minutes,
+        run,
+    )
+
+
+def _control(part: str) -> Figure:
+    def run(directory: Path, report: Report) -> Outcome:
+        return episodes_needed(CONTROLS[part], directory, report)
+
+    return Figure(
+        f"episodes to 90% of the oracle: L2O beside the tuned Adam, on {CONTROLS[part].name}",
+        "a claim of this library",
+        CONTROLS[part].minutes,
+        run,
+    )
+
+
 FIGURES: dict[str, Figure] = {
     "demo": Figure(
         "RL² on bandits and MAML on 2D navigation, small", "RL² 6.7 (Duan et al. 2016, table 1)", 3, demo
@@ -94,31 +121,37 @@ FIGURES: dict[str, Figure] = {
         "gradient methods on 2D navigation in one table: 5 seeds × 100 goals",
         "a claim of this library",
         9,
-        gradient_methods.navigation,
+        gradient_control.navigation,
+        paper=gradient_control.navigation_paper,
+        paper_hours=4.0,
     ),
     "gradient-cartpole": Figure(
         "gradient methods on CartPole with hidden physics: 5 seeds × 100 tasks",
         "a claim of this library",
         9,
-        gradient_methods.cartpole,
+        gradient_control.cartpole,
+        paper=gradient_control.cartpole_paper,
+        paper_hours=4.0,
     ),
     "sinusoid": Figure(
         "sine waves from 5, 10 and 20 points: 5 seeds × 600 waves",
         "MAML 1.13 / 0.77 / 0.48 after one step (Li et al. 2017)",
         9,
-        gradient_methods.sinusoid,
+        sinusoid.sinusoid,
+        paper=sinusoid.sinusoid_paper,
+        paper_hours=4.0,
     ),
     "gbml-against-maml": Figure(
         "learned update directions against a fixed rate",
         "a claim of this library",
         6,
-        gradient_methods.gbml_against_maml,
+        gbml_against_maml,
     ),
     "robust-objective": Figure(
         "MAML for the mean, the worst quarter and the worst of the tasks",
         "a claim of this library",
         4,
-        gradient_methods.robust,
+        robust,
     ),
     "estimator-variance": Figure(
         "noise of the meta-gradient under LVC, loaded DiCE and DiCE",
@@ -129,16 +162,6 @@ FIGURES: dict[str, Figure] = {
     "l2o-learns": Figure(
         "L2O adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 8, l2o_learns
     ),
-    "l2o-optimization": Figure(
-        "L2O on quadratics and small networks, beside tuned SGD, momentum, RMSprop, Adam",
-        "better than these (Andrychowicz et al. 2016, figure 4)",
-        9,
-        optimization,
-    ),
-    "l2o-control": Figure(
-        "episodes to 90% of the oracle: L2O beside the tuned Adam, on bandits, 2D navigation and CartPole",
-        "a claim of this library",
-        9,
-        control,
-    ),
+    **{f"l2o-{part}": _optimization(part) for part in PROBLEMS},
+    **{f"l2o-{part}": _control(part) for part in CONTROLS},
 }

@@ -49,3 +49,7 @@ class Figure:
     """About how long it takes on two CPU cores."""
     run: Callable[[Path, Report], Outcome]
     """Into a folder, reporting the progress of each training."""
+    paper: Callable[[Path, Report], Outcome] | None = None
+    """The same with the papers' hyperparameters."""
+    paper_hours: float = 0.0
+    """About how long that takes on two CPU cores."""

@@ -1,0 +1,94 @@
+"""Regression of sine waves from a few points (Finn et al. 2017, §5.1): errors after adaptation steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from adaptax import statistics
+from adaptax.algorithms.registry import ENTRIES
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.reproduction.gradient_methods import WAVES, Method, difference, in_words, trained
+from adaptax.reproduction.learning import SEEDS
+from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.tasks.functions import Sinusoid
+from adaptax.training.train import Report
+
+STEPS = (0, 1, 5, 10)
+"""Adaptation steps after which the error is told."""
+
+
+UPDATES = {"maml": 6000, "fomaml": 6000, "anil": 6000, "meta-sgd": 6000, "gbml": 2500, "reptile": 5000}
+PAPER_UPDATES = {"maml": 70_000, "fomaml": 70_000, "meta-sgd": 60_000, "reptile": 30_000}
+"""Finn et al. 2017 (published code), Li et al. 2017, Nichol et al. 2018."""
+
+# Test error after one step, trained with 10 shots (Li et al. 2017, table 1).
+PUBLISHED = {"maml": "1.13 / 0.77 / 0.48", "meta-sgd": "0.90 / 0.53 / 0.31"}
+
+
+def sinusoid(directory: Path, report: Report) -> Outcome:
+    """Sine waves from 5, 10 and 20 points, after 0, 1, 5 and 10 steps."""
+    methods = [Method(name, ENTRIES[name].supervised, n) for name, n in UPDATES.items()]  # type: ignore[arg-type]
+    return error_tables(methods, 6000, "ours are trained with five", directory, report)
+
+
+def sinusoid_paper(directory: Path, report: Report) -> Outcome:
+    """The same with the papers' hyperparameters and meta-updates."""
+    methods = [
+        Method(name, ENTRIES[name].paper_supervised, n)  # type: ignore[arg-type]
+        for name, n in PAPER_UPDATES.items()
+    ]
+    return error_tables(methods, 70_000, "so are ours, but Reptile", directory, report)
+
+
+def error_tables(
+    methods: list[Method], joint_updates: int, steps: str, directory: Path, report: Report
+) -> Outcome:
+    """A table for each number of points; with the multi-task network beside the methods."""
+    family, tables, claims, folders = Sinusoid(), [], [], []
+    runs = {m.name: trained(m, family, directory, report) for m in methods}
+    joint_config = ENTRIES["multi-task"].supervised
+    assert joint_config is not None
+    joint = trained(Method("multi-task", joint_config, joint_updates), family, directory, report)
+    for shots in (5, 10, 20):
+        met = Sinusoid(shots=shots)
+        alone = evaluate(joint, "test", WAVES, 0, family=met).curve()[:, :, 0]
+        rows = []
+        for name, members in runs.items():
+            result = evaluate(members, "test", WAVES, STEPS[-1], family=met, label=name)
+            curve = result.curve()[:, :, list(STEPS)]
+            gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone)]
+            cells = [
+                f"{-x.mean():.3f} ± {1.96 * statistics.standard_error(x):.3f}"
+                for x in np.moveaxis(curve, 2, 0)
+            ]
+            rows.append((name, *cells, *(in_words(g, 2) for g in gains), PUBLISHED.get(name, "")))
+            if shots == 10:
+                result.save(directory / name / "evaluation" / "test.safetensors")
+                claims.append(
+                    Claim(
+                        f"{name}: the adapted error is below its unadapted one by {in_words(gains[0], 2)} and below the "
+                        f"multi-task network's by {in_words(gains[1], 2)}",
+                        min(low for _, low, _ in gains) > 0,
+                    )
+                )
+        rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(STEPS) + 2)))
+        tables.append(
+            Table(
+                f"Sine waves from {shots} points: mean squared error over {SEEDS} seeds × {WAVES} unseen waves",
+                (
+                    "method",
+                    *(f"{k} steps" for k in STEPS),
+                    "gain on unadapted",
+                    "gain on multi-task",
+                    "published",
+                ),
+                rows,
+                "Trained with 10 points. Published: after one step with 5 / 10 / 20 points, of learners trained with one step "
+                f"(Li et al. 2017); {steps}.",
+            )
+        )
+    for members in (*runs.values(), joint):
+        folders += [run.directory for run in members if run.directory]
+    return Outcome(tables, claims, folders)
