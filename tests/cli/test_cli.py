@@ -421,7 +421,7 @@ MISTAKES = {
     "train maml point-navigation --hidden 8 -1": "hidden must be 1 or more, not -1",
     "train rl2 bernoulli-bandit --family.arms 0": "at least one arm",
     "train rl2 bernoulli-bandit --preset mine": "invalid choice 'mine' for argument '--preset'",
-    "train meta-sgd point-navigation --preset paper": "'meta-sgd' has no preset 'paper'",
+    "train gbml point-navigation --preset paper": "'gbml' has no preset 'paper'",
     "train rl2 bernoulli-bandit --seeds 4-1": "names no seeds; write 0-4 or 0,2,5",
     "train rl2 bernoulli-bandit --updates -1": "updates must be 0 or more, not -1",
     "train rl2 bernoulli-bandit --run {runs}/maml": "already holds a run",

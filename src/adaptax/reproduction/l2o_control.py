@@ -60,12 +60,12 @@ CONTROLS = {
     ),
     "navigation": Control(
         "2D navigation", PointNavigation(), L2O(),
-        updates=30, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.01, 1.0), minutes=8,
+        updates=30, tasks=100, tuning_tasks=100, rounds=16, probes=10, trials=(0.01, 1.0), minutes=8,
     ),
     "cartpole": Control(
         "CartPole of 100 steps", CartPole(horizon=100),
         L2O(streams=4, horizon=15, truncation=15, inner_lr=0.1, lr=3e-3, entropy=0.05),
-        updates=80, tasks=100, tuning_tasks=30, rounds=16, probes=10, trials=(0.01, 0.5), minutes=8,
+        updates=80, tasks=100, tuning_tasks=150, rounds=16, probes=10, trials=(0.01, 0.5), minutes=8,
     ),
 }  # fmt: skip
 SHARE = 0.9

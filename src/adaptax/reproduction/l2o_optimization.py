@@ -64,7 +64,7 @@ PROBLEMS = {
         Sinusoid(shots=50, queries=50),
         {
             "l2o": (L2O(hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.12, lr=4e-3), 300),
-            "l2o-es": (EvolvedL2O(hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.12, lr=1e-3), 150),
+            "l2o-es": (EvolvedL2O(hidden=(32,), horizon=STEPS, truncation=20, inner_lr=0.12, lr=1e-3), 1500),
         },
         minutes=8,
     ),

@@ -12,6 +12,7 @@ from adaptax.evaluation.evaluate import evaluate
 from adaptax.reproduction.gradient_methods import STREAMS, TASKS, WAVES, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
 from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.functions import Sinusoid
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
@@ -29,32 +30,28 @@ def gbml_against_maml(directory: Path, report: Report) -> Outcome:
         "tasks": 25, "inner_steps": 1, "inner_lr": 0.01, "hidden": (40, 40), "activation": "relu", "lr": 1e-3,
         "max_gradient_norm": 10.0,
     }  # fmt: skip
+    control = {"tasks": 20, "hidden": (32, 32)}
     plans = (
         ("sine waves", Sinusoid(), waves, 2000, WAVES, 1, "−MSE after 1 step"),
-        (
-            "2D navigation",
-            PointNavigation(),
-            {"tasks": 20, "hidden": (32, 32)},
-            30,
-            TASKS,
-            2 * STREAMS,
-            "return after round 1",
-        ),
+        ("2D navigation", PointNavigation(), control, 30, TASKS, 2 * STREAMS, "return after round 1"),
+        ("CartPole", CartPole(horizon=200), control, 12, TASKS, 2 * STREAMS, "return after round 1"),
     )
     tables, claims, folders = [], [], []
     for title, family, shared, updates, tasks, episodes, what in plans:
         place = directory / family.spec.name
-        results = {}
+        results, on_training_tasks = {}, {}
         for name, build in forms:
             runs = trained(Method(name, build(**shared), updates), family, place, report)
             results[name] = evaluate(runs, "test", tasks, episodes, label=name).curve()
+            on_training_tasks[name] = evaluate(runs, "train", tasks, episodes, label=name).curve()
             folders += [run.directory for run in runs if run.directory]
         rows = []
         for name, curve in results.items():
             before, after = (f"{curve[:, :, k].mean():.3f}" for k in (0, 1))
             gain = difference(curve[:, :, 1], results["maml"][:, :, 1])
             rows.append((name, before, after, "" if name == "maml" else in_words(gain, 3)))
-        best = max(list(results)[1:], key=lambda n: results[n][:, :, 1].mean())
+        # The form is chosen apart from the tasks that judge it.
+        best = max(list(results)[1:], key=lambda n: on_training_tasks[n][:, :, 1].mean())
         gain = difference(results[best][:, :, 1], results["maml"][:, :, 1])
         claims.append(
             Claim(f"{title}: {best} beats fixed-rate MAML by {in_words(gain, 3)} ({what})", gain[1] > 0)
@@ -65,7 +62,7 @@ def gbml_against_maml(directory: Path, report: Report) -> Outcome:
                 ("method", "before", what, "− maml"),
                 rows,
                 f"{SEEDS} seeds × {tasks} unseen tasks; the same inner steps, samples and {updates} meta-updates; differences with "
-                "95% intervals.",
+                "95% intervals. The form that is claimed to be better is the best on as many training tasks.",
             )
         )
     return Outcome(tables, claims, folders)
