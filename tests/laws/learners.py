@@ -134,6 +134,7 @@ ALGORITHMS = {
     "maml, continuous": _case(MAML_, Push()),
     "maml-trpo, continuous": _case(TRPO_, Push()),
     "fomaml": _case(dataclasses.replace(MAML_, first_order=True), Corridor()),
+    "maml, adam": _case(dataclasses.replace(MAML_, inner_optimizer="adam", inner_lr=0.05), Corridor()),
     "meta-sgd, continuous": _case(dataclasses.replace(MAML_, learned_inner_lr=True), Push()),
     "promp": _case(PROMP_, Corridor()),
     "promp, continuous": _case(dataclasses.replace(PROMP_, inner_steps=2), Push()),
@@ -160,6 +161,14 @@ SUPERVISED = {
     "gbml, network": _case(
         dataclasses.replace(GBML_, inner_steps=2, inner_lr=0.05), Sinusoid(shots=5, queries=4)
     ),
+    "anil": _case(
+        dataclasses.replace(MAML_, inner_steps=2, inner_lr=0.05, head_only=True), Sinusoid(shots=5, queries=4)
+    ),
+    "meta-sgd": _case(
+        dataclasses.replace(MAML_, inner_steps=2, inner_lr=0.05, learned_inner_lr=True),
+        Sinusoid(shots=5, queries=4),
+    ),
+    "l2o": _case(L2O_, Sinusoid(shots=5, queries=4)),
     "multi-task": _case(MULTI_TASK, Sinusoid(shots=5, queries=4)),
 }
 """On labelled examples."""

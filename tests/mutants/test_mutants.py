@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from adaptation import test_implicit, test_learned_optimizer
+from adaptation import test_implicit, test_learned_optimizer, test_update_rules
 from algorithms import test_emaml, test_promp
 from collection import test_host
 from crosscheck import test_meta_gradients
@@ -27,7 +27,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from outer import test_persistent_es, test_robust
+from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot
 
 COLLECT = "adaptax.collection.collect"
@@ -42,6 +42,7 @@ RL2 = "adaptax.algorithms.rl2"
 MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
+RULES = "adaptax.adaptation.update_rules"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -392,9 +393,56 @@ MUTANTS = {
     ),
     "Reptile trains on the support alone": Mutant(
         "adaptax.algorithms.reptile:ReptileAlgorithm.adapted_to_all",
-        "FewShot(data.task, rows,",
+        "FewShot(data.task, pooled(data),",
         "FewShot(data.task, data.support,",
         test_few_shot.check_reptile,
+    ),
+    "Reptile's tasks weigh alike": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "weights / self.tasks", "1 / self.tasks * jnp.ones(self.tasks)",
+        test_few_shot.check_reptile_of_two,
+    ),
+    "the joint network sees the queries alone": Mutant(
+        "adaptax.algorithms.multi_task:JointAlgorithm.asked", "query=pooled(data)", "query=data.query", test_few_shot.check_joint
+    ),
+    # whole inner trainings
+    "backpropagation is not cut": Mutant(
+        "adaptax.adaptation.gradient:FromScratchLearner.adapt",
+        "jax.lax.stop_gradient(fast)",
+        "fast",
+        lambda: test_unrolled.check_gradient(2),
+    ),
+    "the optimizer's inputs are not held": Mutant(
+        "adaptax.adaptation.learned_optimizer:LearnedOptimizer.step",
+        "jax.lax.stop_gradient((ravel_pytree(gradient)[0], flat))",
+        "(ravel_pytree(gradient)[0], flat)",
+        lambda: test_unrolled.check_gradient(0),
+    ),
+    "the error before the first step counts": Mutant(
+        f"{OUTER}.unrolled:mean_error", "mean_of(prediction_error)[1:]", "mean_of(prediction_error)",
+        lambda: test_unrolled.check_gradient(0),
+    ),
+    "late rounds weigh as early ones": Mutant(
+        f"{OUTER}.unrolled:EveryRound.loss", "share**self.late", "share**0.0", test_unrolled.check_weights
+    ),
+    "each round has a unit of its own": Mutant(
+        f"{OUTER}.unrolled:comparable_advantages",
+        "valid_mean(advantage**2, rows.valid)",
+        "(advantage**2).mean((0, 2, 3), keepdims=True)",
+        test_unrolled.check_units,
+    ),
+    # update rules
+    "meta-curvature multiplies from one side": Mutant(
+        f"{RULES}:MetaCurvature.step", " @ m[1])", ")", test_update_rules.check_meta_curvature
+    ),
+    "a gradient network has no position": Mutant(
+        f"{RULES}:GradientNetwork.step", "jnp.eye(len(leaves))", "jnp.zeros((len(leaves), len(leaves)))",
+        test_update_rules.check_positions,
+    ),
+    "Adam has no ε under the root": Mutant(
+        f"{RULES}:Adam.direction", "self.eps_root)", "0.0)", lambda: test_update_rules.check_no_nan("adam")
+    ),
+    "Reptile's outer step stays": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.step_size", "jnp.maximum(left, 0.0)", "1.0", test_few_shot.check_annealing
     ),
     # implicit derivatives
     "the implicit derivative forgets the weight of the start": Mutant(

@@ -10,6 +10,7 @@ import pytest
 import adaptax as ax
 from adaptax.algorithms.maml import MAML
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.evaluate import test_tasks as tasks_met
 
 RNG = np.random.default_rng(0)
 
@@ -112,6 +113,11 @@ def test_classification_predicts_classes(tmp_path):
             {},
             "same shape",
         ),
+        (
+            [(np.zeros((3, 1)), np.zeros((3, 2)), np.zeros((2, 1)), np.zeros(2))] * 2,
+            {},
+            "inputs and labels of the same shape",
+        ),
         ([(*line(3), *line(2))] * 2, {"kind": "classification"}, "whole numbers 0, 1"),
         ([(*line(3), *line(2))] * 2, {"kind": "ranking"}, "kind must be"),
     ],
@@ -119,3 +125,14 @@ def test_classification_predicts_classes(tmp_path):
 def test_arrays_that_do_not_fit_are_told(tasks, options, sentence):
     with pytest.raises(AdaptaxError, match=sentence):
         ax.tasks.from_arrays(tasks, **options)
+
+
+def test_each_test_task_is_met_once_however_many_are_asked_for():
+    family = ax.tasks.from_arrays(
+        [(*line(6), *line(4)) for _ in range(8)], test=[(*line(6), *line(4)) for _ in range(3)]
+    )
+    run = ax.train(ax.MAML(tasks=2, hidden=(4,)), family, updates=1, seed=0, report=ax.silent)
+    assert ax.evaluate(run, tasks=50).curve().shape[1] == 3
+    assert sorted(np.asarray(tasks_met(family, "test", 50, seed=1)).tolist()) == [8, 9, 10]
+    two = [np.asarray(tasks_met(family, "train", 2, seed)).tolist() for seed in range(20)]
+    assert all(len(set(pair)) == 2 for pair in two) and len({tuple(pair) for pair in two}) > 5

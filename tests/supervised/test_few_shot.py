@@ -13,12 +13,13 @@ import pytest
 from laws.learners import SUPERVISED
 
 from adaptax import trees
-from adaptax.algorithms.few_shot import query_error, query_score
+from adaptax.algorithms.few_shot import FewShotAlgorithm, query_error, query_score
 from adaptax.algorithms.maml import MAML
-from adaptax.algorithms.registry import entry
+from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.registry import defaults, entry
 from adaptax.algorithms.reptile import Reptile
 from adaptax.cli import main
-from adaptax.collection.few_shot import draw_few_shot, few_shot, predict, prediction_curve
+from adaptax.collection.few_shot import draw_few_shot, few_shot, pooled, predict, prediction_curve
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
@@ -89,7 +90,7 @@ def test_a_query_changes_with_its_own_input_alone(name):
 def test_the_curve_is_that_of_so_many_adaptations(name):
     case = SUPERVISED[name]
     one = trees.index(data(), 1)
-    curve = prediction_curve(case.learner, case.theta, one, 3).dist.mean
+    curve = prediction_curve(case.learner, case.theta, one, 3)[0].dist.mean
     for k in range(4):
         np.testing.assert_allclose(
             curve[k], predict(case.learner, case.theta, one, k).dist.mean, rtol=1e-4, atol=1e-5
@@ -136,7 +137,7 @@ def test_errors_and_scores_by_hand():
 
 def check_reptile() -> None:
     """One task, one step, all examples: θ' = θ − ε α ∇L(θ; support ∪ query)."""
-    config = Reptile(tasks=1, hidden=(3,), inner_steps=1, inner_lr=0.1, outer_step=0.25)
+    config = Reptile(tasks=1, hidden=(3,), inner_steps=1, inner_lr=0.1, inner_max_norm=0.0, outer_step=0.25)
     algorithm = config.build(FAMILY.spec)
     state = algorithm.init(jax.random.key(0))
     few = data(tasks=1)
@@ -154,10 +155,73 @@ def test_reptile_moves_a_share_of_the_way_to_the_adapted_parameters():
     check_reptile()
 
 
-def test_reptiles_outer_step_falls_to_zero():
+def check_annealing() -> None:
     algorithm = Reptile(outer_step=0.5, anneal_updates=10).build(FAMILY.spec)
     steps = [float(algorithm.step_size(jnp.array(t))) for t in (0, 5, 10, 20)]
     np.testing.assert_allclose(steps, [0.5, 0.25, 0.0, 0.0])
+
+
+def test_reptiles_outer_step_falls_to_zero():
+    check_annealing()
+
+
+def check_reptile_of_two() -> None:
+    """The mean of two moves; under "worst" that of the task with the lower score after its steps, alone."""
+    pair = data(tasks=2)
+    config = Reptile(tasks=2, hidden=(3,), inner_steps=1, inner_lr=0.1, inner_max_norm=0.0, outer_step=0.5)
+    found = {}
+    for objective in ("mean", "worst"):
+        algorithm = dataclasses.replace(config, objective=objective).build(FAMILY.spec)
+        state = algorithm.init(jax.random.key(0))
+        moves = [
+            jax.tree.map(
+                jnp.subtract, algorithm.adapted_to_all(state.theta, trees.index(pair, i)), state.theta.policy
+            )
+            for i in range(2)
+        ]
+        scores = [float(algorithm.score(state.theta, trees.index(pair, i), 1)) for i in range(2)]
+        after, _ = algorithm.learn(state, pair, jax.random.key(1))
+        found[objective] = jax.tree.map(jnp.subtract, after.theta.policy, state.theta.policy)
+    expected = {
+        "mean": jax.tree.map(lambda a, b: 0.5 * (a + b) / 2, *moves),
+        "worst": jax.tree.map(lambda a: 0.5 * a, moves[int(np.argmin(scores))]),
+    }
+    for objective, move in expected.items():
+        for ours, theirs in zip(jax.tree.leaves(found[objective]), jax.tree.leaves(move), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_reptile_moves_by_the_weighted_mean_of_its_tasks():
+    check_reptile_of_two()
+
+
+def check_joint() -> None:
+    """The joint network is trained on all examples of a task: its loss is the error of support and queries together."""
+    algorithm = MultiTask(tasks=1, hidden=(3,)).build(FAMILY.spec)
+    assert isinstance(algorithm, FewShotAlgorithm)
+    one = data(tasks=1)
+    state = algorithm.init(jax.random.key(0))
+    rows = pooled(trees.index(one, 0))
+    out = jax.vmap(lambda x: state.theta.policy(x, None).mean)(rows.obs)
+    _, metrics = algorithm.learn(state, one, jax.random.key(1))
+    np.testing.assert_allclose(metrics["loss"], ((out - rows.action) ** 2).mean(), rtol=1e-4)
+
+
+def test_the_joint_network_is_trained_on_all_examples():
+    check_joint()
+
+
+def test_what_labelled_examples_cannot_have_is_told():
+    for config in (
+        MAML(outer="trpo"),
+        MultiTask(told=True),
+        MAML(learned_inner_lr=True, inner_optimizer="adam"),
+    ):
+        with pytest.raises(AdaptaxError, match="leave"):
+            config.build(FAMILY.spec)
+    for name in ("oracle", "maml-trpo", "emaml"):
+        with pytest.raises(AdaptaxError, match=f"'{name}' learns from rewards"):
+            defaults(name, FAMILY)
 
 
 @pytest.mark.parametrize("name", ["maml", "anil", "meta-sgd", "fomaml", "reptile", "gbml"])

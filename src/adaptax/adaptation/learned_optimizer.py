@@ -68,6 +68,10 @@ class LearnedOptimizer(UpdateRule):
     p: float = eqx.field(static=True, default=10.0)
     """Gradients below e^−p are scaled linearly."""
 
+    @property
+    def floats_per_parameter(self):
+        return 3 * self.hidden  # the gates
+
     def init(self, params, key):
         cell_key, head_key = jax.random.split(key)
         told = 1 + len(TIME_SCALES) + len(jax.tree.leaves(params)) if self.context else 0

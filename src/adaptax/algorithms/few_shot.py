@@ -72,7 +72,7 @@ class FewShotAlgorithm(Algorithm):
         chunk = chunk_size(self.tasks, self.floats_per_task)
 
         def loss(params: Any, one_task: tuple[FewShot, Array]) -> tuple[Array, Metrics]:
-            data, weight = one_task
+            data, weight = self.asked(one_task[0]), one_task[1]
             out = predict(self.learner, eqx.combine(params, frozen), data, self.adaptations)
             error = query_error(out, data.query)
             return weight * error, {"loss": error, "return": query_score(out, data.query)}
@@ -87,6 +87,10 @@ class FewShotAlgorithm(Algorithm):
         metrics |= {"return_before_adaptation": before, "gradient_norm": optax.tree.norm(gradient)}
         theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
+
+    def asked(self, data: FewShot) -> FewShot:
+        """One task's data, with the queries that the loss is of."""
+        return data
 
     def unadapted(self, theta: Theta, data: FewShot) -> Array:
         """The score of one task's queries before adaptation."""

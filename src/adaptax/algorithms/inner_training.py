@@ -112,7 +112,8 @@ class InnerTrainingAlgorithm(Algorithm):
 
     @property
     def floats_per_task(self) -> int:
-        return self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1)
+        rows = self.layout.streams * self.layout.steps
+        return max(rows * max(self.learner.hidden, default=1), self.learner.floats_of_a_step)
 
     def descended(self, state: TrainState, gradient: Any, metrics: Metrics) -> tuple[TrainState, Metrics]:
         """The state after one step of Adam."""

@@ -1,7 +1,8 @@
 """L2O by persistent evolution strategies: the same learned optimizer, trained without derivatives of the inner training.
 
-The network and the objective are those of `l2o.py`. Vicol et al. 2021 (arXiv 2112.13835): antithetic perturbations of ψ, whose
-inner trainings go on from one meta-update to the next, `truncation` steps in each (`outer/persistent_es.py`).
+The network is that of `l2o.py`, and so is the objective, but that the last policy of an inner training is not judged: what its
+last step leads to would have to be seen in one more round. Vicol et al. 2021 (arXiv 2112.13835): antithetic perturbations of
+ψ, whose inner trainings go on from one meta-update to the next, `truncation` steps in each (`outer/persistent_es.py`).
 
 Good at: inner trainings whose derivative is noise, or explodes; what a step does to exploration counts too. Bad at: wide
 optimizer networks, for the estimate's variance grows with the parameters.
@@ -81,11 +82,14 @@ class EvolvedL2OAlgorithm(InnerTrainingAlgorithm):
         return perturbations(params, self.tasks // 2, self.noise, key)
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
-        """Both of a pair meet the same task with the same random numbers, under θ + ε and θ − ε."""
+        """Both of a pair meet the same task with the same random numbers, under θ + ε and θ − ε; labelled examples stay the same
+        from the beginning of an inner training to its end."""
         params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
         ε = self.perturbations(state, key)
         frozen = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.tasks, *x.shape)), frozen)
         lifetimes = jax.random.split(jax.random.fold_in(key, 1), self.tasks // 2)
+        if self.spec.supervised:
+            lifetimes = jax.vmap(lambda k: jax.random.fold_in(k, 1))(state.aux.draws)
         return Behaviour(
             eqx.combine(antithetic(params, ε), frozen), per_task=True, fast=state.aux.fast,
             draws=jnp.repeat(state.aux.draws, 2), keys=jnp.repeat(lifetimes, 2),

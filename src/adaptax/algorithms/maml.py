@@ -30,11 +30,12 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.adaptation.gradient import GradientLearner
-from adaptax.adaptation.update_rules import SGD, LearnedRates
+from adaptax.adaptation.update_rules import SGD, Adam, LearnedRates
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.few_shot import FewShotAlgorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.chunks import chunk_size
+from adaptax.errors import AdaptaxError
 from adaptax.outer.trust_region import TrustRegion
 from adaptax.types import Spec
 
@@ -43,6 +44,8 @@ from adaptax.types import Spec
 class MAML(MetaGradient):
     """MAML: an initial policy from which a policy-gradient step on a new task goes far."""
 
+    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+    """Of the adaptation steps. Adam's moments begin anew in each task; its second derivatives are finite where a gradient is 0."""
     learned_inner_lr: bool = False
     """Learn α, one per parameter (Meta-SGD, Li et al. 2017)."""
     first_order: bool = False
@@ -61,11 +64,22 @@ class MAML(MetaGradient):
     def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
         lr = jnp.array(self.inner_lr)
+        if self.learned_inner_lr and self.inner_optimizer != "sgd":
+            raise AdaptaxError(
+                "Learned step sizes are those of SGD; leave inner_optimizer or learned_inner_lr out."
+            )
+        adam = Adam(lr, jnp.array(0.9), jnp.array(0.999))
+        rule = (
+            LearnedRates(lr) if self.learned_inner_lr else adam if self.inner_optimizer == "adam" else SGD(lr)
+        )
         learner = self.learner(
-            GradientLearner, spec, LearnedRates(lr) if self.learned_inner_lr else SGD(lr),
-            first_order=self.first_order, head_only=self.head_only,
+            GradientLearner, spec, rule, first_order=self.first_order, head_only=self.head_only,
         )  # fmt: skip
         if spec.supervised:
+            if self.outer == "trpo":
+                raise AdaptaxError(
+                    f"The tasks of '{spec.name}' are labelled examples, on which the outer step is Adam's; leave outer='trpo' out."
+                )
             return FewShotAlgorithm(self, spec, learner, self.inner_steps, self.objective, self.cvar_share)
         algorithm = TrustRegionMAML if self.outer == "trpo" else MetaGradientAlgorithm
         return algorithm(self, spec, learner)

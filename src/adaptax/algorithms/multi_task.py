@@ -29,7 +29,9 @@ from adaptax.adaptation.gradient import GradientLearner
 from adaptax.adaptation.update_rules import Adam
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.few_shot import FewShotAlgorithm
+from adaptax.collection.few_shot import pooled
 from adaptax.collection.replay import replay, replay_with_values
+from adaptax.errors import AdaptaxError
 from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.ppo import PPOCoefficients, epochs_over_tasks, ppo_loss
 from adaptax.estimators.returns import discounts, gae, standardise, valid_mean
@@ -78,7 +80,11 @@ class MultiTask:
     def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
         if spec.supervised:
-            return FewShotAlgorithm(self, spec, self.joint_learner(spec), adaptations=0)
+            if self.told:
+                raise AdaptaxError(
+                    f"The tasks of '{spec.name}' are labelled examples, for which there is no oracle; leave told=True out."
+                )
+            return JointAlgorithm(self, spec, self.joint_learner(spec))
         return MultiTaskAlgorithm(self, spec)
 
     def joint_learner(self, spec: Spec) -> GradientLearner:
@@ -90,6 +96,16 @@ class MultiTask:
             inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0),
             γ=jnp.array(1.0), λ=jnp.array(1.0),
         )  # fmt: skip
+
+
+class JointAlgorithm(FewShotAlgorithm):
+    """Supervised tasks: all examples are there to be trained on, for nothing is adapted to some of them."""
+
+    def __init__(self, config: MultiTask, spec: Spec, learner: GradientLearner):
+        super().__init__(config, spec, learner, adaptations=0)
+
+    def asked(self, data):
+        return dataclasses.replace(data, query=pooled(data))
 
 
 class MultiTaskTheta(eqx.Module):

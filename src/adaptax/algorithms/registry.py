@@ -47,9 +47,16 @@ class Entry:
         if not spec.supervised:
             return self.default, self.updates
         if self.supervised is None:
-            require_environments(spec, type(self.default).__name__)
+            require_environments(spec, next(f"'{name}'" for name, entry in ENTRIES.items() if entry is self))
         assert self.supervised is not None
         return self.supervised, self.supervised_updates
+
+    @property
+    def presets(self) -> list[Config]:
+        """All configurations that go by this name."""
+        return [
+            c for c in (self.default, self.paper, self.supervised, self.paper_supervised) if c is not None
+        ]
 
     def papers(self, spec: Spec) -> Config | None:
         """The paper's hyperparameters for a family, where there are some."""
@@ -81,6 +88,7 @@ PAPER_REPTILE = Reptile(
     tasks=1,
     inner_steps=5,
     inner_lr=0.02,
+    inner_max_norm=0.0,
     inner_batch=10,
     hidden=(64, 64),
     outer_step=0.1,
@@ -163,7 +171,8 @@ ENTRIES: dict[str, Entry] = {
         Reptile(),
         learns_on=("point-navigation", "sinusoid"),
         supervised=Reptile(
-            tasks=5, inner_steps=10, inner_lr=0.02, inner_batch=10, hidden=(64, 64), outer_step=1.0, anneal_updates=5000
+            tasks=5, inner_steps=10, inner_lr=0.02, inner_max_norm=0.0, inner_batch=10, hidden=(64, 64), outer_step=1.0,
+            anneal_updates=5000,
         ),
         paper_supervised=PAPER_REPTILE,
     ),
@@ -190,7 +199,7 @@ ENTRIES: dict[str, Entry] = {
         learns_on=(),
         updates=200,
         supervised=EvolvedL2O(horizon=100, truncation=20, lr=3e-3),
-        supervised_updates=300,
+        supervised_updates=1500,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,
@@ -226,16 +235,15 @@ def defaults(name: str, family: Any) -> Config:
 
 
 def name_of(config: Config) -> str:
-    """The name whose default is nearest to a configuration: most fields equal."""
+    """The name one of whose presets is nearest to a configuration: most fields equal."""
 
-    def distance(name: str) -> int:
-        default = ENTRIES[name].default
-        if type(default) is not type(config):
+    def distance(preset: Config) -> int:
+        if type(preset) is not type(config):
             return 1000
-        ours, theirs = dataclasses.asdict(config), dataclasses.asdict(default)  # type: ignore[call-overload]
+        ours, theirs = dataclasses.asdict(config), dataclasses.asdict(preset)  # type: ignore[call-overload]
         return sum(ours[field] != theirs[field] for field in ours)
 
-    return min(ENTRIES, key=distance)
+    return min(ENTRIES, key=lambda name: min(map(distance, ENTRIES[name].presets)))
 
 
 def config_from(name: str, hyperparameters: dict[str, Any]) -> Config:

@@ -34,7 +34,7 @@ from adaptax.adaptation.update_rules import SGD, Adam
 from adaptax.algorithms.few_shot import TEST_ADAPTATIONS, query_score
 from adaptax.algorithms.meta_gradient import InnerLoop, InnerLoopAlgorithm
 from adaptax.chunks import chunk_size, map_tasks
-from adaptax.collection.few_shot import adapted_to, predict
+from adaptax.collection.few_shot import adapted_to, pooled, predict
 from adaptax.collection.replay import readapt
 from adaptax.outer.robust import task_weights
 from adaptax.types import FewShot, Layout, Lifetime, Metrics, Spec, Step, TrainState
@@ -46,10 +46,13 @@ class Reptile(InnerLoop):
 
     tasks: int = 20
     """Tasks in one meta-update; 1 is the serial version."""
-    inner_steps: int = 3
+    inner_steps: int = 4
     """Adaptation steps k on a task; each has a round of fresh episodes before it, or a minibatch."""
-    inner_lr: float = 0.3
+    inner_lr: float = 2.0
     """Inner step size α."""
+    inner_max_norm: float = 0.2
+    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Steps are long, for θ moves no
+    further than they do, and bounded, for later ones meet data unlike those of the first."""
     later_lr_factor: float = 1.0
     """Factor on adaptation steps beyond `inner_steps`."""
     inner_optimizer: Literal["sgd", "adam"] = "sgd"
@@ -143,8 +146,7 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
 
     def adapted_to_all(self, theta: GradientTheta, data: FewShot):
         """The policy after k steps on the support and query sets of one task together."""
-        rows = jax.tree.map(lambda s, q: jnp.concatenate([s, q]), data.support, data.query)
-        together = FewShot(data.task, rows, data.query, data.keys, data.features)
+        together = FewShot(data.task, pooled(data), data.query, data.keys, data.features)
         fast = self.learner.begin(theta, keys.begin(data.keys), None)
         return adapted_to(self.learner, theta, together, fast, self.inner_steps).policy
 

@@ -60,29 +60,25 @@ def predict(learner: Learner, theta: Theta, data: FewShot, adaptations: int) -> 
     return answers(learner, theta, adapted_to(learner, theta, data, fast, adaptations), data)
 
 
-def prediction_curve(learner: Learner, theta: Theta, data: FewShot, adaptations: int) -> Out:
-    """Out[adaptations + 1, Q] of ONE task: before any adaptation, and after each."""
-    fast = learner.begin(theta, keys.begin(data.keys), data.features if learner.told else None)
+def prediction_curve(
+    learner: Learner, theta: Theta, data: FewShot, adaptations: int, fast: Fast = None
+) -> tuple[Out, Fast]:
+    """Out[adaptations + 1, Q] of ONE task: before any adaptation from a given fast state (None: the beginning), and after each;
+    and the fast state then."""
+    if fast is None:
+        fast = learner.begin(theta, keys.begin(data.keys), data.features if learner.told else None)
 
     def once(fast: Fast, k: Array) -> tuple[Fast, Out]:
         return _adapt(learner, theta, fast, data, k), answers(learner, theta, fast, data)
 
     fast, outs = jax.lax.scan(once, fast, jnp.arange(adaptations))
     last = answers(learner, theta, fast, data)
-    return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), outs, last)
+    return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), outs, last), fast
 
 
-def predictions_from(
-    learner: Learner, theta: Theta, data: FewShot, adaptations: int, fast: Fast
-) -> tuple[Out, Fast]:
-    """Out[adaptations, Q] of ONE task after each of so many adaptations from a given fast state, and the fast state then."""
-
-    def once(fast: Fast, k: Array) -> tuple[Fast, Out]:
-        fast = _adapt(learner, theta, fast, data, k)
-        return fast, answers(learner, theta, fast, data)
-
-    fast, outs = jax.lax.scan(once, fast, jnp.arange(adaptations))
-    return outs, fast
+def pooled(data: FewShot) -> Step:
+    """Support and queries of ONE task as one set of rows."""
+    return jax.tree.map(lambda s, q: jnp.concatenate([s, q]), data.support, data.query)
 
 
 def adapted_to(learner: Learner, theta: Theta, data: FewShot, fast: Fast, adaptations: int) -> Fast:

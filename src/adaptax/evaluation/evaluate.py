@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import keys
+from adaptax import keys, trees
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
 from adaptax.collection.few_shot import draw_few_shot, prediction_curve
@@ -48,7 +48,8 @@ def evaluate(
     label: str | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Meets `tasks` unseen tasks of a split with one trained learner, or with several that differ in their seed.
+    """Meets `tasks` unseen tasks of a split (all, if there are fewer) with one trained learner, or with several that differ in
+    their seed.
 
     `episodes`: about how many episodes each task is given (None: the algorithm's habit). `layout` says exactly how each is
     met, in whole episodes (None: as the algorithm does with so many). `family` replaces the one trained on.
@@ -71,6 +72,7 @@ def evaluate(
     started = time.perf_counter()
     host = isinstance(family, HostFamily)
     drawn = draw_host_tasks(family, split, tasks, seed) if host else test_tasks(family, split, tasks, seed)
+    tasks = len(drawn) if host else jax.tree.leaves(drawn)[0].shape[0]
     per_seed = []
     for i, run in enumerate(runs):
         learner, theta = run.algorithm.learner, run.state.theta
@@ -159,7 +161,7 @@ def _ask(learner, theta, family, adaptations, tasks, task_keys, split):
     data = draw_few_shot(family, tasks, task_keys, split)
 
     def one_task(data: FewShot):
-        outs = prediction_curve(learner, theta, data, adaptations)
+        outs, _ = prediction_curve(learner, theta, data, adaptations)
         score = jax.vmap(jax.vmap(prediction_score), (0, None))(outs.dist, data.query.action)
         return jax.vmap(valid_mean, (0, None))(score, data.query.valid)
 
@@ -216,8 +218,13 @@ def _per_episode_of_tasks(rounds, layout):
 
 
 def test_tasks(family: JaxFamily, split: Split, number: int, seed: int) -> Task:
-    """The tasks of a JAX family that every evaluation with this seed meets."""
-    return draw_tasks(family, keys.evaluation(jax.random.key(seed), keys.TASKS), split, number)
+    """The tasks of a JAX family that every evaluation with this seed meets; of listed tasks each once, however few there are."""
+    key = keys.evaluation(jax.random.key(seed), keys.TASKS)
+    listed = family.all_tasks(split) if isinstance(family, SupervisedFamily) else None
+    if listed is None:
+        return draw_tasks(family, key, split, number)
+    order = jax.random.permutation(key, jax.tree.leaves(listed)[0].shape[0])
+    return trees.index(listed, order[:number])
 
 
 def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) -> list[Any]:

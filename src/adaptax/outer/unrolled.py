@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from adaptax import keys
-from adaptax.collection.few_shot import predictions_from
+from adaptax.collection.few_shot import prediction_curve
 from adaptax.collection.replay import replay_from
 from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.returns import valid_mean
@@ -24,14 +24,15 @@ from adaptax.types import Fast, FewShot, Layout, Lifetime, Metrics, Theta
 def mean_error(
     learner: Learner, theta: Theta, data: FewShot, adaptations: int, fast: Fast
 ) -> tuple[Array, Fast, Metrics]:
-    """Of ONE supervised task: the error of the queries, the mean over adaptations from a given fast state; the state then."""
-    outs, fast = predictions_from(learner, theta, data, adaptations, fast)
+    """Of ONE supervised task: the error of the queries, the mean over what comes of each adaptation from a given fast state; the
+    state then."""
+    outs, fast = prediction_curve(learner, theta, data, adaptations, fast)
 
-    def mean_of(measure: Any) -> Float[Array, " adaptations"]:
+    def mean_of(measure: Any) -> Array:
         each = jax.vmap(jax.vmap(measure), (0, None))(outs.dist, data.query.action)
         return jax.vmap(valid_mean, (0, None))(each, data.query.valid)
 
-    scores, loss = mean_of(prediction_score), mean_of(prediction_error).mean()
+    scores, loss = mean_of(prediction_score), mean_of(prediction_error)[1:].mean()
     return loss, fast, {"loss": loss, "return": scores[-1], "return_before_adaptation": scores[0]}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.reproduction import gradient_control, sinusoid
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
@@ -46,6 +47,11 @@ def rl2_learns(directory: Path, report: Report) -> Outcome:
 
 def l2o_learns(directory: Path, report: Report) -> Outcome:
     return learning_result("l2o", ENTRIES["l2o"].default, PointNavigation(), 30, directory, report)
+
+
+def l2o_es_learns(directory: Path, report: Report) -> Outcome:
+    config = EvolvedL2O(tasks=256, streams=10, horizon=12, truncation=12, hidden=(), inner_lr=1.0)
+    return learning_result("l2o-es", config, BernoulliBandit(), 1000, directory, report, tasks=2000)
 
 
 def _maml_learns(name: str) -> Figure:
@@ -161,6 +167,12 @@ FIGURES: dict[str, Figure] = {
     ),
     "l2o-learns": Figure(
         "L2O adapts on 2D navigation: 5 seeds × 100 unseen goals", "a claim of this library", 8, l2o_learns
+    ),
+    "l2o-es-learns": Figure(
+        "L2O by evolution strategies adapts on bandits: 5 seeds × 2,000 bandits",
+        "a claim of this library",
+        7,
+        l2o_es_learns,
     ),
     **{f"l2o-{part}": _optimization(part) for part in PROBLEMS},
     **{f"l2o-{part}": _control(part) for part in CONTROLS},

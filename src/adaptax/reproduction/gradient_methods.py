@@ -28,8 +28,6 @@ class Method:
     name: str
     config: Config
     updates: int
-    claimed: bool = True
-    """Whether the table's few rounds are what it is for."""
 
 
 def small(name: str, updates: int, **changes: object) -> Method:

@@ -33,7 +33,7 @@ TASKS = 100
 TUNING_TASKS = 50
 """Training functions on which step sizes are chosen."""
 STEPS = 100
-SEEDS = 3
+SEEDS = 5
 """Of the training of an optimizer."""
 RANGES = {"SGD": (1e-2, 3.0), "momentum 0.9": (1e-3, 1.0), "RMSprop": (1e-3, 1.0), "Adam": (3e-3, 2.0)}
 """In which step sizes are tried."""
@@ -79,7 +79,7 @@ def loss_curves(
     data = draw_few_shot(family, tasks, task_keys, "train")
 
     def one_task(data: FewShot) -> Array:
-        outs = prediction_curve(learner, theta, data, STEPS)
+        outs, _ = prediction_curve(learner, theta, data, STEPS)
         error = jax.vmap(jax.vmap(prediction_error), (0, None))(outs.dist, data.query.action)
         return jax.vmap(valid_mean, (0, None))(error, data.query.valid)
 

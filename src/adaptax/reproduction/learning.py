@@ -24,14 +24,15 @@ SEEDS = 5
 def train_as_long(family: AnyFamily, env_steps: int, seed: int, directory: Path, report: Report) -> Run:
     """The multi-task learner, trained for whole meta-updates until it has had at least `env_steps`."""
     config = MultiTask()
-    updates = math.ceil(env_steps / (config.tasks * config.streams * family.spec.episode_steps))
-    run = train_or_resume(config, family, updates, seed, directory, report)
-    while (
-        run.env_steps < env_steps and run.updates >= updates
-    ):  # episodes that end early; not where interrupted
-        updates = math.ceil(env_steps / run.env_steps * run.updates)
+    most = config.tasks * config.streams * family.spec.episode_steps
+    updates = math.ceil(env_steps / most)
+    while True:
         run = train_or_resume(config, family, updates, seed, directory, report)
-    return run
+        if run.env_steps >= env_steps or run.updates < updates:  # there, or interrupted
+            return run
+        # Episodes that end early grow longer while it learns: half of what the rest would take at the present rate.
+        rate = run.env_steps / run.updates
+        updates += max(1, math.ceil((env_steps - run.env_steps) / min(most, 2.0 * rate)))
 
 
 def learning_result(

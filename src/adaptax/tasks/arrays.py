@@ -74,7 +74,7 @@ class ArrayTasks(SupervisedFamily):
         self._first = dict(zip(("train", "test", "ood"), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
         self._count = dict(zip(("train", "test", "ood"), counts, strict=True))
         shapes = {task[0].shape[1:] for task in listed} | {task[2].shape[1:] for task in listed}
-        labels = {task[1].shape[1:] for task in listed}
+        labels = {task[1].shape[1:] for task in listed} | {task[3].shape[1:] for task in listed}
         if len(shapes) > 1 or len(labels) > 1:
             raise AdaptaxError(
                 f"All tasks must have inputs and labels of the same shape, but there are {sorted(shapes)} and {sorted(labels)}."
@@ -129,6 +129,10 @@ class ArrayTasks(SupervisedFamily):
     def sample(self, key: Key[Array, ""], split: Split) -> Array:
         first, count = self._first[split], self._count[split]
         return jax.random.randint(key, (), first, first + count)
+
+    def all_tasks(self, split: Split) -> Array:
+        first = self._first[split]
+        return jnp.arange(first, first + self._count[split])
 
     def examples(self, key: Key[Array, ""], task: Array, split: Split) -> Examples:
         support, query = (
@@ -192,6 +196,6 @@ def _checked(task: Any, kind: str, shots: int | None, where: str) -> tuple[np.nd
         elif not np.issubdtype(y.dtype, np.number) or not np.isfinite(y).all():
             raise AdaptaxError(f"The {what} labels of the {where} must be finite numbers.")
     if kind == "regression":
-        size = parts[1].reshape(len(parts[1]), -1).shape[1]
-        parts[1], parts[3] = parts[1].reshape(-1, size), parts[3].reshape(-1, size)
+        for i in (1, 3):
+            parts[i] = parts[i].reshape(len(parts[i]), math.prod(parts[i].shape[1:]))
     return parts[0], parts[1], parts[2], parts[3]

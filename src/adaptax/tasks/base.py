@@ -121,6 +121,10 @@ class SupervisedFamily:
         """Draws one task of a split."""
         raise NotImplementedError
 
+    def all_tasks(self, split: Split) -> Task | None:
+        """All tasks of a split [M], where they are a list of which an evaluation shall meet each once; None: there are others."""
+        return None
+
     def examples(self, key: Key[Array, ""], task: Task, split: Split) -> Examples:
         """Draws a support and a query set of a task; their sizes may depend on the split, not on the task."""
         raise NotImplementedError
