@@ -23,9 +23,8 @@ from adaptax.training.train import Report, train
 
 ROUNDS = 4
 """Every method meets the unseen tasks in so many rounds."""
-
-
 NAMES = ("maml", "fomaml", "anil", "meta-sgd", "promp", "emaml", "gbml")
+"""Methods that differentiate through adaptation; Reptile and L2O stand beside them."""
 
 
 def from_scratch(updates: int, streams: int) -> Method:
