@@ -116,7 +116,7 @@ def case(policy: str, variant: str, rounds: int) -> Case:
     spec = Spec("stored", arrays["obs"].shape[-1:], actions, steps, masked="mask" in arrays)
     hidden = tuple(arrays[f"params/{i}.bias"].shape[0] for i in range(2))
     config = MAML(
-        tasks=tasks, streams=streams, later_lr_factor=float(shared["late"]), hidden=hidden,
+        tasks=tasks, streams=streams, later_lr_factor=float(shared["late"]), hidden=hidden, inner_max_norm=0.0,
         gamma=float(shared["gamma"]), gae_lambda=float(shared["lambda"]), clip=float(shared["clip"]),
         # Meta-SGD's rates are stored whole, and learned here in units of inner_lr.
         inner_lr=1.0 if variant == "meta-sgd" else float(shared["lr"]),
@@ -231,7 +231,7 @@ def test_the_supervised_meta_gradients_are_those_of_pytorch(kind, variant, steps
         labels = Box(tuple(-x for x in infinite), infinite) if kind == "mse" else Discrete(sizes[-1])
         spec = Spec("stored", (width,), labels, shots, support=shots)
         config = MAML(
-            tasks=n, hidden=tuple(sizes[:-1]), inner_lr=float(stored()["supervised/lr"]), inner_steps=steps,
+            tasks=n, hidden=tuple(sizes[:-1]), inner_lr=float(stored()["supervised/lr"]), inner_steps=steps, inner_max_norm=0.0,
             first_order=variant == "first-order",
         )  # fmt: skip
         algorithm = config.build(spec)

@@ -94,7 +94,7 @@ def expected_step(algorithm: Algorithm, theta: Theta) -> tuple[jax.Array, Lifeti
 # --- MAML and its relatives --------------------------------------------------------------------------------
 
 SMALL = dict(
-    tasks=1, streams=2, hidden=(3,), inner_lr=0.7, gamma=1.0, gae_lambda=1.0, lr=1.0, epochs=1, max_kl_nats=1e6
+    tasks=1, streams=2, hidden=(3,), inner_lr=0.7, inner_max_norm=0.0, gamma=1.0, gae_lambda=1.0, lr=1.0, epochs=1, max_kl_nats=1e6
 )  # fmt: skip
 BASE = maml.MAML(**SMALL)
 PROMP = ProMP(kl_penalty=10.0, **SMALL)  # without a slope in the first epoch, whatever it weighs

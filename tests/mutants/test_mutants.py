@@ -10,7 +10,7 @@ from adaptation import test_implicit, test_learned_optimizer, test_update_rules
 from algorithms import test_emaml, test_promp
 from collection import test_host
 from crosscheck import test_meta_gradients
-from estimators import test_returns
+from estimators import test_returns, test_too_far
 from evaluation import test_evaluate
 from families import Push
 from laws import (
@@ -403,6 +403,13 @@ MUTANTS = {
     ),
     "the joint network sees the queries alone": Mutant(
         "adaptax.algorithms.multi_task:JointAlgorithm.asked", "query=pooled(data)", "query=data.query", test_few_shot.check_joint
+    ),
+    "a step too far stays": Mutant(
+        "adaptax.estimators.ppo:epochs_over_tasks", "kl_nats > too_far_nats, before, params", "kl_nats < 0, before, params",
+        test_too_far.check_taken_back,
+    ),
+    "a step too far is taken whole again": Mutant(
+        "adaptax.estimators.ppo:epochs_over_tasks", "(x + y) / 2", "y", test_too_far.check_taken_back
     ),
     # whole inner trainings
     "backpropagation is not cut": Mutant(

@@ -9,6 +9,7 @@ import pytest
 
 import adaptax as ax
 from adaptax.algorithms.maml import MAML
+from adaptax.cli import main
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import test_tasks as tasks_met
 
@@ -120,6 +121,19 @@ def test_classification_predicts_classes(tmp_path):
         ),
         ([(*line(3), *line(2))] * 2, {"kind": "classification"}, "whole numbers 0, 1"),
         ([(*line(3), *line(2))] * 2, {"kind": "ranking"}, "kind must be"),
+        ([line(5)] * 3, {"shots": 0}, "shots must be a whole number from 1"),
+        ([line(5)] * 3, {"shots": 2, "held_out": 2.0}, "held_out must be a share between 0 and 1"),
+        (
+            [([[1.0], [1.0, 2.0]], [0.0, 1.0], *line(2))] * 2,
+            {},
+            "support inputs of the train task 0 have rows of different",
+        ),
+        (
+            [line(5), line(5), (line(5)[0], np.full(5, np.nan))],
+            {"shots": 2},
+            "labels of the train task 2 must be finite",
+        ),
+        ([(line(5)[0], np.array(list("abcde")))] * 2, {"shots": 2}, "kind='classification'"),
     ],
 )
 def test_arrays_that_do_not_fit_are_told(tasks, options, sentence):
@@ -136,3 +150,53 @@ def test_each_test_task_is_met_once_however_many_are_asked_for():
     assert sorted(np.asarray(tasks_met(family, "test", 50, seed=1)).tolist()) == [8, 9, 10]
     two = [np.asarray(tasks_met(family, "train", 2, seed)).tolist() for seed in range(20)]
     assert all(len(set(pair)) == 2 for pair in two) and len({tuple(pair) for pair in two}) > 5
+
+
+def test_whole_numbers_of_any_type_are_classes():
+    x = np.linspace(-1.0, 1.0, 6)
+    for labels in (x > 0, (x > 0).astype(float), (x > 0).astype(int)[:, None]):
+        family = ax.tasks.from_arrays([(x, labels)] * 4, shots=3, kind="classification")
+        assert family.spec.action.n == 2
+
+
+def test_a_run_is_not_loaded_with_other_arrays(tmp_path):
+    tasks = [line(6) for _ in range(5)]
+    family = ax.tasks.from_arrays(tasks, shots=3)
+    ax.train(
+        ax.MAML(tasks=2, hidden=(4,)), family, updates=1, seed=0, directory=tmp_path / "run", report=ax.silent
+    )
+    assert ax.load(tmp_path / "run", ax.tasks.from_arrays(tasks, shots=3)).updates == 1
+    for other in (
+        ax.tasks.from_arrays(tasks, shots=2),
+        ax.tasks.from_arrays([(x, 2 * y) for x, y in tasks], shots=3),
+    ):
+        with pytest.raises(AdaptaxError, match="trained on other arrays"):
+            ax.load(tmp_path / "run", other)
+
+
+def test_arrays_in_a_module_are_a_family_of_the_command_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gauges.py").write_text(
+        "import numpy as np\nimport adaptax as ax\nrng = np.random.default_rng(0)\n"
+        "tasks = [(x := rng.uniform(-1, 1, 8), a * x) for a in rng.normal(size=12)]\n"
+        "family = ax.tasks.from_arrays(tasks, shots=3, name='gauges')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "train maml jax:gauges:family --tasks 2 --hidden 4 --updates 2 --run run"
+    assert main(words.split()) == 0
+    assert main(["evaluate", "run", "--episodes", "1", "--baselines"]) == 0
+    assert "from scratch" in capsys.readouterr().out
+
+
+def test_what_a_predictor_cannot_read_is_told():
+    family = ax.tasks.from_arrays([line(6) for _ in range(5)], shots=3)
+    run = ax.train(ax.MAML(tasks=2, hidden=(4,)), family, updates=1, seed=0, report=ax.silent)
+    for x, y, sentence in (
+        ([], [], "at least one"),
+        ([1.0, 2.0], ["a", "b"], "Labels must be an array of numbers"),
+        (["a"], [1.0], "Inputs must be an array of numbers"),
+        (0.5, [1.0], "Inputs must have the shape"),
+    ):
+        with pytest.raises(AdaptaxError, match=sentence):
+            run.fit(x, y)
+    assert len(repr(run)) < 100 and "train" in repr(family)

@@ -36,8 +36,9 @@ class InnerLoop:
     later_lr_factor: float = 0.1
     """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
     The trained steps are long ones; repeated, they overshoot."""
-    inner_max_norm: float = 0.0
-    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not."""
+    inner_max_norm: float = 1.0
+    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Without a bound a long training
+    goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -75,7 +76,11 @@ class MetaGradient(InnerLoop):
     """The meta-gradient's Euclidean norm is scaled down to this."""
     max_kl_nats: float = 0.03
     """No further step is taken on the data of a meta-update once the adapted policies' mean KL divergence from those that
-    collected is beyond this."""
+    collected is beyond this; a step that leads beyond three times this is taken back."""
+
+
+TOO_FAR = 3.0
+"""Times the bound on the KL divergence, where the clipped surrogate knows nothing any more of what a step does."""
 
 
 class InnerLoopAlgorithm(Algorithm):
@@ -166,4 +171,5 @@ class MetaGradientAlgorithm(InnerLoopAlgorithm):
         return epochs_over_tasks(
             loss, params, opt_state, self.optimizer, self.lr, data, key,
             epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
+            too_far_nats=TOO_FAR * self.max_kl_nats,
         )  # fmt: skip

@@ -68,6 +68,7 @@ PAPER_MAML = MAML(
     streams=20,
     hidden=(100, 100),
     activation="relu",
+    inner_max_norm=0.0,
     later_lr_factor=0.5,
     outer="trpo",
     max_kl_nats=0.01,
@@ -75,12 +76,14 @@ PAPER_MAML = MAML(
 """Finn et al. 2017, appendix A.2."""
 
 FEW_SHOT_LOOP: dict[str, Any] = {
-    "tasks": 25, "inner_steps": 5, "inner_lr": 0.01, "later_lr_factor": 1.0, "hidden": (40, 40), "activation": "relu",
-    "lr": 2e-3, "max_gradient_norm": 10.0,
+    "tasks": 25, "inner_steps": 5, "inner_lr": 0.01, "inner_max_norm": 0.0, "later_lr_factor": 1.0, "hidden": (40, 40),
+    "activation": "relu", "lr": 2e-3, "max_gradient_norm": 10.0,
 }  # fmt: skip
 FEW_SHOT = MAML(**FEW_SHOT_LOOP)
 """Supervised tasks: the network of Finn et al. 2017, §5.1, with as many inner steps as keep steps beyond them from diverging."""
-JOINT = MultiTask(tasks=25, hidden=(40, 40), lr=1e-3, max_gradient_norm=10.0, fine_tune_lr=1e-2)
+JOINT = MultiTask(
+    tasks=25, hidden=(40, 40), minibatches=1, lr=1e-3, max_gradient_norm=10.0, fine_tune_lr=1e-2
+)
 """Supervised tasks: one network for all, of the same size."""
 PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
 """Finn et al. 2017, §5.1."""
@@ -155,8 +158,8 @@ ENTRIES: dict[str, Entry] = {
         ProMP(),
         learns_on=("point-navigation", "cartpole"),
         paper=ProMP(
-            tasks=40, streams=20, inner_lr=0.1, hidden=(64, 64), activation="tanh", gamma=0.99, gae_lambda=1.0, lr=1e-3, epochs=5,
-            clip=0.3, kl_penalty=5e-4, adaptive=False, max_gradient_norm=1e9, max_kl_nats=1e9,
+            tasks=40, streams=20, inner_lr=0.1, inner_max_norm=0.0, hidden=(64, 64), activation="tanh", gamma=0.99,
+            gae_lambda=1.0, lr=1e-3, epochs=5, clip=0.3, kl_penalty=5e-4, adaptive=False, max_gradient_norm=1e9, max_kl_nats=1e9,
         ),
     ),
     "emaml": Entry(

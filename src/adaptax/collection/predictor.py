@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from adaptax.collection.few_shot import adapted_to, answers, few_shot
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical
+from adaptax.tasks.arrays import as_classes
 from adaptax.tasks.base import Examples, SupervisedFamily
 from adaptax.types import Discrete, Spec, Theta
 
@@ -59,21 +61,28 @@ class Predictor:
 
 
 def _inputs(spec: Spec, family: SupervisedFamily, x: Any) -> jax.Array:
-    x = np.asarray(x, np.float64)
+    x = _numbers(x, "Inputs")
     if x.ndim == len(spec.observation) and spec.observation == (1,):
         x = x[:, None]  # a list of numbers, for inputs of one number
     if x.shape[1:] != spec.observation:
         raise AdaptaxError(
-            f"Inputs must have the shape (n, {', '.join(map(str, spec.observation))}), not {x.shape}."
+            f"Inputs must have the shape ({', '.join(map(str, ('n', *spec.observation)))}), not {x.shape}."
         )
     if not np.isfinite(x).all():
         raise AdaptaxError("Inputs must be finite numbers, and one is NaN or infinite.")
     return jnp.asarray(family.prepared(x))
 
 
+def _numbers(values: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise AdaptaxError(f"{what} must be an array of numbers.") from None
+
+
 def _labels(spec: Spec, family: SupervisedFamily, y: Any) -> jax.Array:
-    y = np.asarray(y)
     if isinstance(spec.action, Discrete):
+        y = as_classes(np.asarray(y))
         if (
             y.ndim != 1
             or not np.issubdtype(y.dtype, np.integer)
@@ -81,7 +90,8 @@ def _labels(spec: Spec, family: SupervisedFamily, y: Any) -> jax.Array:
         ):
             raise AdaptaxError(f"Labels must be whole numbers from 0 to {spec.action.n - 1}, one an input.")
         return jnp.asarray(family.prepared_labels(y))
-    y = y.reshape(len(y), -1) if y.ndim else y
+    y = _numbers(y, "Labels")
+    y = y.reshape(len(y), math.prod(y.shape[1:])) if y.ndim else y
     if y.ndim != 2 or y.shape[1] != spec.action.size or not np.isfinite(np.asarray(y, np.float64)).all():
         raise AdaptaxError(f"Labels must be finite numbers, {spec.action.size} an input.")
     return jnp.asarray(family.prepared_labels(y), jnp.float32)

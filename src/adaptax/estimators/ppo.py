@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from adaptax import trees
-from adaptax.chunks import chunk_size, mean_gradient
+from adaptax.chunks import chunk_size, map_tasks, mean_gradient
 from adaptax.estimators.returns import valid_mean
 from adaptax.estimators.surrogates import ppo_clip
 from adaptax.types import Metrics, Out, Step
@@ -77,30 +77,40 @@ def epochs_over_tasks(
     minibatches: int,
     floats_per_task: int,
     max_kl_nats: float | Float[Array, ""] = jnp.inf,
+    too_far_nats: Float[Array, ""] | None = None,
 ) -> tuple[Params, optax.OptState, Metrics]:
     """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part.
 
     `loss(params, x)` is that of one task. `optimizer` gives ascent-free directions; `lr` scales them here, so that
-    it stays a traced number. Steps are skipped while the metric `kl_nats`, the distance that the policies have already gone from
-    those that collected the data, exceeds `max_kl_nats`. Returns the metrics averaged over the last epoch.
+    it stays a traced number. No step is taken while the metric `kl_nats`, the distance that the policies have already gone from
+    those that collected the data, exceeds `max_kl_nats`. A step that led beyond `too_far_nats`, where there is such a bound, is
+    taken back to half its length in the next epoch; after the last one, wholly. Returns the metrics averaged over the last epoch.
     """
     tasks = jax.tree.leaves(data)[0].shape[0]
     size = tasks // minibatches
     chunk = chunk_size(size, floats_per_task)
 
-    def step(carry: tuple[Any, Any], members: Array):
-        params, opt_state = carry
+    def step(carry: tuple[Any, Any, Any], members: Array) -> tuple[Any, Metrics]:
+        before, params, opt_state = carry
         part = data if minibatches == 1 else trees.index(data, members)  # all of them need no order
         gradient, metrics = mean_gradient(loss, params, part, chunk)
         updates, opt_state_after = optimizer.update(gradient, opt_state, params)
         params_after = eqx.apply_updates(params, trees.scale(-lr, updates))
+        metrics |= {"gradient_norm": optax.tree.norm(gradient)}
         near = metrics["kl_nats"] <= max_kl_nats
-        params, opt_state = trees.where(near, (params_after, opt_state_after), (params, opt_state))
-        return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
+        carry = trees.where(near, (params, params_after, opt_state_after), (before, params, opt_state))
+        if too_far_nats is not None:
+            half_way = (before, jax.tree.map(lambda x, y: (x + y) / 2, before, params), opt_state)
+            carry = trees.where(metrics["kl_nats"] > too_far_nats, half_way, carry)
+        return carry, metrics
 
     def epoch(carry, key):
         parts = jax.random.permutation(key, tasks)[: size * minibatches].reshape(minibatches, size)
         return jax.lax.scan(step, carry, parts)
 
-    (params, opt_state), metrics = jax.lax.scan(epoch, (params, opt_state), jax.random.split(key, epochs))
+    carry = (params, params, opt_state)
+    (before, params, opt_state), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))
+    if too_far_nats is not None:
+        kl_nats = map_tasks(lambda x: loss(params, x)[1]["kl_nats"], data, chunk).mean()
+        params = trees.where(kl_nats > too_far_nats, before, params)
     return params, opt_state, jax.tree.map(lambda m: m[-1].mean(), metrics)

@@ -72,7 +72,8 @@ def evaluate(
     started = time.perf_counter()
     host = isinstance(family, HostFamily)
     drawn = draw_host_tasks(family, split, tasks, seed) if host else test_tasks(family, split, tasks, seed)
-    tasks = len(drawn) if host else jax.tree.leaves(drawn)[0].shape[0]
+    if isinstance(family, SupervisedFamily) and family.all_tasks(split) is not None:
+        tasks = len(jax.tree.leaves(drawn)[0])  # there may be fewer than asked for
     per_seed = []
     for i, run in enumerate(runs):
         learner, theta = run.algorithm.learner, run.state.theta

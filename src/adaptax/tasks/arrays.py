@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -33,8 +34,8 @@ def from_arrays(
     """A family of supervised tasks from arrays.
 
     `train`, `test`, `ood`: a list of tasks each. A task is (support_x, support_y, query_x, query_y), or (x, y): its support is
-    then a fresh draw of `shots` of its examples each time, and its query set the others. x is float[n, ...], y float[n] or
-    float[n, d] for regression, whole numbers 0, 1, … for classification; n may differ from task to task.
+    then a fresh draw of `shots` of its examples each time, and its query set the others. x is float[n] or float[n, ...], y
+    float[n] or float[n, d] for regression, whole numbers 0, 1, … for classification; n may differ from task to task.
     Without `test` a share `held_out` of the tasks, drawn at random, is kept for it.
     `standardise` brings inputs and regression labels to mean 0 and deviation 1 over the training tasks; errors are then in
     units of the labels' variance, and `Run.fit` takes and gives the user's own units.
@@ -43,7 +44,21 @@ def from_arrays(
     """
     if kind not in ("regression", "classification"):
         raise AdaptaxError(f"kind must be 'regression' or 'classification', not {kind!r}.")
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise AdaptaxError(f"shots must be a whole number from 1, not {short(shots)}.")
+    given = {"train": train, "test": test, "ood": ood}
+    for split, tasks in given.items():
+        if not isinstance(tasks, Sequence) and (split == "train" or tasks is not None):
+            raise AdaptaxError(f"The {split} tasks must be a list of tuples of arrays, not {short(tasks)}.")
+    train, test, ood = (
+        [_checked(task, kind, shots, f"{split} task {i}") for i, task in enumerate(tasks)] if tasks else tasks
+        for split, tasks in given.items()
+    )
     if test is None:
+        if not 0.0 < held_out < 1.0:
+            raise AdaptaxError(
+                f"held_out must be a share between 0 and 1, not {short(held_out)}; or give `test`."
+            )
         if len(train) < 2:
             raise AdaptaxError(
                 "from_arrays needs at least two tasks to keep one for testing; give more, or `test`."
@@ -61,15 +76,19 @@ def from_arrays(
 class ArrayTasks(SupervisedFamily):
     """What `from_arrays` makes. A task is the number of its arrays; rows that fill up to the longest are not valid."""
 
+    reference: str | None = None
+    """What names it on the command line: jax:MODULE:NAME where a module holds it; None: nothing does."""
+
     def __init__(
-        self, splits: dict[str, list[Arrays]], kind: str, shots: int | None, name: str, standardise: bool
+        self,
+        splits: dict[str, list[tuple[np.ndarray, ...]]],
+        kind: str,
+        shots: int | None,
+        name: str,
+        standardise: bool,
     ):
         self.kind, self.shots, self.name = kind, shots, name
-        listed = [
-            _checked(task, kind, shots, f"{split} task {i}")
-            for split, tasks in splits.items()
-            for i, task in enumerate(tasks)
-        ]
+        listed = [task for tasks in splits.values() for task in tasks]
         counts = [len(splits[split]) for split in ("train", "test", "ood")]
         self._first = dict(zip(("train", "test", "ood"), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
         self._count = dict(zip(("train", "test", "ood"), counts, strict=True))
@@ -96,6 +115,18 @@ class ArrayTasks(SupervisedFamily):
             self._query_size = self._support[0].shape[1] - shots
         else:
             self._support_size, self._query_size = self._support[0].shape[1], self._query[0].shape[1]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {split}" for split, n in self._count.items() if n)
+        return f"ArrayTasks('{self.name}', {self.kind}: {counts} tasks)"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all arrays as learners see them, and of what they are: another one is another family."""
+        digest = hashlib.sha256(f"{self.kind} {self.shots} {list(self._count.items())}".encode())
+        for part in (*self._x_scale, *self._y_scale, *self._support, *self._query):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:16]
 
     def _padded(
         self, listed: list[tuple[np.ndarray, ...]], i: int
@@ -176,26 +207,64 @@ def _checked(task: Any, kind: str, shots: int | None, where: str) -> tuple[np.nd
     if not isinstance(task, (tuple, list)) or len(task) != (4 if shots is None else 2):
         hint = "; or give shots=K with tasks (x, y)" if shots is None else ""
         raise AdaptaxError(f"The {where} must be {wanted}{hint}, not {short(task)}.")
-    parts = [np.asarray(part) for part in task]
+    names = (
+        ("support inputs", "support labels", "query inputs", "query labels")
+        if shots is None
+        else ("inputs", "labels")
+    )
+    parts = [_array(part, f"The {name} of the {where}") for part, name in zip(task, names, strict=True)]
+    for i in range(0, len(parts), 2):
+        parts[i] = parts[i][:, None] if parts[i].ndim == 1 else parts[i]
     if shots is not None:
-        if not 1 <= shots < len(parts[0]):
+        if shots >= len(parts[0]):
             raise AdaptaxError(
                 f"The {where} has {len(parts[0])} examples: too few for shots={shots} and a query beside them."
             )
+        if len(parts[0]) != len(parts[1]):
+            raise AdaptaxError(f"The {where} has {len(parts[0])} inputs and {len(parts[1])} labels.")
         parts = [*parts, parts[0][:0], parts[1][:0]]
-    for x, y, what in ((parts[0], parts[1], "support"), (parts[2], parts[3], "query")):
+    for i, what in ((0, "support"), (2, "query")):
+        x, y = parts[i], parts[i + 1]
         if len(x) != len(y) or (shots is None and len(x) == 0):
             raise AdaptaxError(f"The {what} of the {where} has {len(x)} inputs and {len(y)} labels.")
-        if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
+        if not _finite(x):
             raise AdaptaxError(f"The {what} inputs of the {where} must be finite numbers.")
         if kind == "classification":
-            if y.ndim != 1 or not (np.issubdtype(y.dtype, np.integer) and (y >= 0).all()):
+            parts[i + 1] = y = as_classes(y)
+            if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or (len(y) and y.min() < 0):
                 raise AdaptaxError(
-                    f"The {what} labels of the {where} must be whole numbers 0, 1, ..., one an input."
+                    f"The {what} labels of the {where} must be whole numbers 0, 1, ..., one an input (not one-hot)."
                 )
-        elif not np.issubdtype(y.dtype, np.number) or not np.isfinite(y).all():
-            raise AdaptaxError(f"The {what} labels of the {where} must be finite numbers.")
+        elif not _finite(y):
+            raise AdaptaxError(
+                f"The {what} labels of the {where} must be finite numbers (classes: kind='classification', and number them)."
+            )
     if kind == "regression":
         for i in (1, 3):
             parts[i] = parts[i].reshape(len(parts[i]), math.prod(parts[i].shape[1:]))
     return parts[0], parts[1], parts[2], parts[3]
+
+
+def _array(part: Any, what: str) -> np.ndarray:
+    """AdaptaxError where it has no shape of its own, or no first axis."""
+    try:
+        array = np.asarray(part)
+    except ValueError:
+        raise AdaptaxError(f"{what} have rows of different shapes; make them alike.") from None
+    if array.ndim == 0 or array.dtype == object:
+        raise AdaptaxError(f"{what} must be an array with a row for each example, not {short(part)[:60]}.")
+    return array
+
+
+def _finite(x: np.ndarray) -> bool:
+    real = np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == bool
+    return bool(real and np.isfinite(x).all())
+
+
+def as_classes(y: np.ndarray) -> np.ndarray:
+    """Labels [n] or [n, 1] as int[n] where they are whole numbers of any type; else as they are."""
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    whole = y.dtype == bool or (
+        np.issubdtype(y.dtype, np.floating) and np.isfinite(y).all() and (y == np.round(y)).all()
+    )
+    return y.astype(np.int64) if whole else y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from adaptax.errors import AdaptaxError, near
@@ -59,6 +60,8 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
     if kind == "jax":
         family, _ = import_reference(rest)
         family = without_arguments(family) if isinstance(family, type) else family
+        if isinstance(family, ArrayTasks):
+            family.reference = reference
         if not isinstance(family, TaskFamily | SupervisedFamily):
             raise AdaptaxError(
                 f"{rest} is no adaptax.tasks.TaskFamily; `adaptax new-family FILE --jax` writes a template."
@@ -80,12 +83,21 @@ def describe(family: AnyFamily) -> dict[str, Any]:
         return {"reference": f"gymnasium:{family.reference}"}
     cls = type(family)
     if isinstance(family, ArrayTasks):
-        return {"reference": f"{ARRAYS}:{family.name}"}
+        return {"reference": family.reference or f"{ARRAYS}:{family.name}", "fingerprint": family.fingerprint}
     fields = dataclasses.asdict(family) if dataclasses.is_dataclass(family) else {}
     for name, entry in ENTRIES.items():
         if cls is entry.cls:
             return {"reference": name, "fields": fields}
     return {"reference": f"jax:{reference_to(cls)}", "fields": fields}
+
+
+def check_same(record: dict[str, Any], family: AnyFamily | None, directory: Path) -> None:
+    """AdaptaxError where a family of arrays is not the one of the record."""
+    if isinstance(family, ArrayTasks) and family.fingerprint != record.get("fingerprint", family.fingerprint):
+        raise AdaptaxError(
+            f"The run in {directory} was trained on other arrays than those of {family!r}; hand over the family that it was "
+            "trained on, and others as evaluate(..., family=...)."
+        )
 
 
 def rebuild(record: dict[str, Any]) -> AnyFamily:

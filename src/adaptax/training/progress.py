@@ -44,10 +44,11 @@ def describe(progress: Progress) -> str:
     if math.isfinite(p.steps_per_second):
         parts.append(f"{p.steps_per_second:,.0f} {unit}/s")
     if math.isfinite(p.returns):
+        # An error is told as such, though runs keep it with a minus, as higher is better for all measures.
+        sign, measure = (-1.0, p.measure[1:]) if p.measure.startswith("−") else (1.0, p.measure)
         before = p.metrics.get("return_before_adaptation")
-        parts.append(
-            f"{p.measure} {p.returns:.2f}" + ("" if before is None else f" (before adaptation {before:.2f})")
-        )
+        of_before = "" if before is None else f" (before adaptation {sign * before:.2f})"
+        parts.append(f"{measure} {sign * p.returns:.2f}{of_before}")
     if p.phase == "done" and p.compile_seconds:
         parts.append(f"{p.seconds:.0f} s and {p.compile_seconds:.1f} s of compilation")
     if p.phase == "training" and math.isfinite(p.seconds_left):

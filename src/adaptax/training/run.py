@@ -54,6 +54,10 @@ class Run:
     _family: AnyFamily | None = None
     _algorithm: Algorithm | None = None
 
+    def __repr__(self) -> str:
+        where = f" in {self.directory}" if self.directory else ""
+        return f"Run({self.label}, seed {self.seed}, {self.updates} meta-updates{where})"
+
     @property
     def algorithm(self) -> Algorithm:
         if self._algorithm is None:
@@ -100,8 +104,8 @@ class Run:
             raise AdaptaxError(
                 f"The tasks of '{self.spec.name}' are environments; call run.begin() instead of run.fit(x, y)."
             )
-        if adaptations is not None and adaptations < 0:
-            raise AdaptaxError(f"adaptations must be 0 or more, not {adaptations}.")
+        if adaptations is not None and (not isinstance(adaptations, int) or adaptations < 0):
+            raise AdaptaxError(f"adaptations must be a whole number from 0, not {adaptations}.")
         rounds = self.algorithm.test_layout(adaptations).rounds
         return Predictor(self.algorithm.learner, self.spec, self.state.theta, family, x, y, rounds - 1, seed)
 
@@ -166,6 +170,7 @@ def load_run(directory: Path | str, family: AnyFamily | None = None) -> tuple[Ru
     """
     directory = Path(directory)
     record = read_record(directory)
+    families.check_same(record["family"], family, directory)
     try:
         config = algorithms.config_from(record["algorithm"], record["hyperparameters"])
         spec = _spec_from_json(record["spec"])
