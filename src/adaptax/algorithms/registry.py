@@ -172,7 +172,7 @@ ENTRIES: dict[str, Entry] = {
         "an initial policy near those that every task adapts to, first order (Nichol et al. 2018)",
         "gradient",
         Reptile(),
-        learns_on=("point-navigation", "sinusoid"),
+        learns_on=("point-navigation", "cartpole", "sinusoid"),
         supervised=Reptile(
             tasks=5, inner_steps=10, inner_lr=0.02, inner_max_norm=0.0, inner_batch=10, hidden=(64, 64), outer_step=1.0,
             anneal_updates=5000,
@@ -190,7 +190,7 @@ ENTRIES: dict[str, Entry] = {
         "a learned optimizer that trains a random policy on each task (Andrychowicz et al. 2016)",
         "gradient",
         L2O(),
-        learns_on=("point-navigation",),
+        learns_on=("point-navigation", "cartpole"),
         updates=40,
         supervised=L2O(horizon=100, truncation=20, lr=3e-3),
         supervised_updates=300,

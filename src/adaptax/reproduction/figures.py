@@ -117,7 +117,7 @@ FIGURES: dict[str, Figure] = {
         9,
         gradient_control.cartpole,
         paper=gradient_control.cartpole_paper,
-        paper_hours=4.0,
+        paper_hours=7.0,
     ),
     "sinusoid": Figure(
         "sine waves from 5, 10 and 20 points: 5 seeds × 600 waves",
@@ -125,7 +125,7 @@ FIGURES: dict[str, Figure] = {
         9,
         sinusoid.sinusoid,
         paper=sinusoid.sinusoid_paper,
-        paper_hours=4.0,
+        paper_hours=0.4,
     ),
     "gbml-against-maml": Figure(
         "learned update directions against a fixed rate",
