@@ -199,7 +199,7 @@ ENTRIES: dict[str, Entry] = {
         "L2O trained by persistent evolution strategies (Vicol et al. 2021)",
         "gradient",
         EvolvedL2O(),
-        learns_on=(),
+        learns_on=("bernoulli-bandit",),
         updates=200,
         supervised=EvolvedL2O(horizon=100, truncation=20, lr=3e-3),
         supervised_updates=1500,

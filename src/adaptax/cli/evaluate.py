@@ -97,7 +97,7 @@ def adaptation(e: Evaluation) -> Table:
         f"{e.label} on {e.family}, {e.split} tasks: mean {measure_in_words(e)} as it adapts",
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        f"0 is before any adaptation. Steps before: {e.unit} of the new task that had been used by then.",
+        f"0 is before any adaptation. The second column: {e.unit} of the new task that had been used by then.",
         frozenset(),
     )
 
