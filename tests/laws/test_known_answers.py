@@ -75,7 +75,7 @@ def test_a_bounded_inner_step_is_no_longer_than_its_bound():
     """A line from 0 and one example far off: the step has the length α · bound, in the gradient's direction."""
     family = Sinusoid(shots=1, queries=1)
     free, bounded = (
-        MAML(hidden=(), inner_lr=0.1, inner_max_norm=n).build(family.spec).learner for n in (0.0, 3.0)
+        MAML(hidden=(), inner_lr=0.1, examples_max_norm=n).build(family.spec).learner for n in (0.0, 3.0)
     )
     theta = free.init(jax.random.key(0))
     theta = eqx.tree_at(lambda t: t.policy, theta, jax.tree.map(jnp.zeros_like, theta.policy))

@@ -137,7 +137,7 @@ def test_errors_and_scores_by_hand():
 
 def check_reptile() -> None:
     """One task, one step, all examples: θ' = θ − ε α ∇L(θ; support ∪ query)."""
-    config = Reptile(tasks=1, hidden=(3,), inner_steps=1, inner_lr=0.1, inner_max_norm=0.0, outer_step=0.25)
+    config = Reptile(tasks=1, hidden=(3,), inner_steps=1, inner_lr=0.1, outer_step=0.25)
     algorithm = config.build(FAMILY.spec)
     state = algorithm.init(jax.random.key(0))
     few = data(tasks=1)
@@ -168,7 +168,7 @@ def test_reptiles_outer_step_falls_to_zero():
 def check_reptile_of_two() -> None:
     """The mean of two moves; under "worst" that of the task with the lower score after its steps, alone."""
     pair = data(tasks=2)
-    config = Reptile(tasks=2, hidden=(3,), inner_steps=1, inner_lr=0.1, inner_max_norm=0.0, outer_step=0.5)
+    config = Reptile(tasks=2, hidden=(3,), inner_steps=1, inner_lr=0.1, outer_step=0.5)
     found = {}
     for objective in ("mean", "worst"):
         algorithm = dataclasses.replace(config, objective=objective).build(FAMILY.spec)

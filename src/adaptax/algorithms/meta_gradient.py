@@ -37,8 +37,10 @@ class InnerLoop:
     """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
     The trained steps are long ones; repeated, they overshoot."""
     inner_max_norm: float = 1.0
-    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Without a bound a long training
-    goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
+    """On environments the Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Without a bound
+    a long training goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
+    examples_max_norm: float = 0.0
+    """The same on labelled examples, whose errors have units of their own."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -54,9 +56,10 @@ class InnerLoop:
 
     def learner(self, cls: type[GradientLearner], spec: Spec, rule: UpdateRule, **fields: Any) -> Any:
         """A learner of this class, with these hyperparameters."""
+        max_norm = self.examples_max_norm if spec.supervised else self.inner_max_norm
         return cls(
             spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, inner_steps=self.inner_steps,
-            inner_max_norm=jnp.array(self.inner_max_norm) if self.inner_max_norm else None,
+            inner_max_norm=jnp.array(max_norm) if max_norm else None,
             later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             **({"first_order": False, "head_only": False} | fields),
         )  # fmt: skip

@@ -76,8 +76,8 @@ PAPER_MAML = MAML(
 """Finn et al. 2017, appendix A.2."""
 
 FEW_SHOT_LOOP: dict[str, Any] = {
-    "tasks": 25, "inner_steps": 5, "inner_lr": 0.01, "inner_max_norm": 0.0, "later_lr_factor": 1.0, "hidden": (40, 40),
-    "activation": "relu", "lr": 2e-3, "max_gradient_norm": 10.0,
+    "tasks": 25, "inner_steps": 5, "inner_lr": 0.01, "later_lr_factor": 1.0, "hidden": (40, 40), "activation": "relu",
+    "lr": 2e-3, "max_gradient_norm": 10.0,
 }  # fmt: skip
 FEW_SHOT = MAML(**FEW_SHOT_LOOP)
 """Supervised tasks: the network of Finn et al. 2017, §5.1, with as many inner steps as keep steps beyond them from diverging."""
@@ -91,7 +91,6 @@ PAPER_REPTILE = Reptile(
     tasks=1,
     inner_steps=5,
     inner_lr=0.02,
-    inner_max_norm=0.0,
     inner_batch=10,
     hidden=(64, 64),
     outer_step=0.1,
@@ -132,7 +131,7 @@ ENTRIES: dict[str, Entry] = {
         MAML(first_order=True),
         learns_on=("point-navigation", "cartpole", "sinusoid"),
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
-        supervised=dataclasses.replace(FEW_SHOT, first_order=True, inner_max_norm=20.0),
+        supervised=dataclasses.replace(FEW_SHOT, first_order=True, examples_max_norm=20.0),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
     ),
     "anil": Entry(
@@ -174,7 +173,7 @@ ENTRIES: dict[str, Entry] = {
         Reptile(),
         learns_on=("point-navigation", "cartpole", "sinusoid"),
         supervised=Reptile(
-            tasks=5, inner_steps=10, inner_lr=0.02, inner_max_norm=0.0, inner_batch=10, hidden=(64, 64), outer_step=1.0,
+            tasks=5, inner_steps=10, inner_lr=0.02, inner_batch=10, hidden=(64, 64), outer_step=1.0,
             anneal_updates=5000,
         ),
         paper_supervised=PAPER_REPTILE,

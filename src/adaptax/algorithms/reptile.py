@@ -51,8 +51,8 @@ class Reptile(InnerLoop):
     inner_lr: float = 2.0
     """Inner step size α."""
     inner_max_norm: float = 0.2
-    """The Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Steps are long, for θ moves no
-    further than they do, and bounded, for later ones meet data unlike those of the first."""
+    """On environments the Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Steps are long,
+    for θ moves no further than they do, and bounded, for later ones meet data unlike those of the first."""
     later_lr_factor: float = 1.0
     """Factor on adaptation steps beyond `inner_steps`."""
     inner_optimizer: Literal["sgd", "adam"] = "sgd"
