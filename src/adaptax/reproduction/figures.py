@@ -130,7 +130,7 @@ FIGURES: dict[str, Figure] = {
     "gbml-against-maml": Figure(
         "learned update directions against a fixed rate",
         "a claim of this library",
-        6,
+        9,
         gbml_against_maml,
     ),
     "robust-objective": Figure(
