@@ -107,7 +107,9 @@ TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_tr
 PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, adaptive=True)
 EMAML_ = EMAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 REPTILE = Reptile(tasks=TASKS, streams=2, hidden=(8, 8), inner_steps=2)
-GBML_ = GBML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, direction_hidden=(4,))
+GBML_ = GBML(
+    tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, inner_max_norm=0.0, epochs=2, direction_hidden=(4,)
+)
 L2O_ = L2O(
     tasks=TASKS,
     streams=2,

@@ -185,7 +185,7 @@ def test_arrays_in_a_module_are_a_family_of_the_command_line(tmp_path, monkeypat
     words = "train maml jax:gauges:family --tasks 2 --hidden 4 --updates 2 --run run"
     assert main(words.split()) == 0
     assert main(["evaluate", "run", "--episodes", "1", "--baselines"]) == 0
-    assert "from scratch" in capsys.readouterr().out
+    assert "multi-task" in capsys.readouterr().out
 
 
 def test_what_a_predictor_cannot_read_is_told():
