@@ -24,7 +24,7 @@ from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
-from adaptax.types import Out, Spec, Step
+from adaptax.types import Lifetime, Out, Spec, Step
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -35,6 +35,11 @@ class GradientTheta(eqx.Module):
     rule: Any
     """ψ, what is learned of the update rule; None: nothing."""
     normaliser: Normaliser
+
+    def observing(self, lifetime: Lifetime) -> GradientTheta:
+        """θ, whose normaliser has seen the lifetimes."""
+        normaliser = self.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+        return GradientTheta(self.policy, self.rule, normaliser)
 
 
 class GradientFast(eqx.Module):

@@ -9,6 +9,9 @@ import typing
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Key
 
 from adaptax.errors import AdaptaxError
@@ -24,9 +27,17 @@ class Algorithm(eqx.Module):
     tasks: eqx.AbstractVar[int]
     """B: tasks in one meta-update."""
 
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Of what is trained of theta."""
+        raise NotImplementedError
+
     def init(self, key: Key[Array, ""]) -> TrainState:
         """The state before the first update."""
-        raise NotImplementedError
+        k_theta, k_run = jax.random.split(key)
+        theta = self.learner.init(k_theta)
+        params = eqx.filter(theta, self.learner.trainable(theta))
+        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         """What to collect with."""

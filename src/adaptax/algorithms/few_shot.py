@@ -61,12 +61,6 @@ class FewShotAlgorithm(Algorithm):
     def optimizer(self) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
 
-    def init(self, key: Key[Array, ""]) -> TrainState:
-        k_theta, k_run = jax.random.split(key)
-        theta = self.learner.init(k_theta)
-        params = eqx.filter(theta, self.learner.trainable(theta))
-        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
-
     def learn(self, state: TrainState, data: FewShot, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
         chunk = chunk_size(self.tasks, self.floats_per_task)

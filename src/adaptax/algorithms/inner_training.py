@@ -6,17 +6,16 @@ import dataclasses
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
 from adaptax import trees
-from adaptax.adaptation.gradient import FromScratchLearner, GradientTheta
+from adaptax.adaptation.gradient import FromScratchLearner
 from adaptax.adaptation.learned_optimizer import LearnedOptimizer
 from adaptax.algorithms.base import Algorithm
 from adaptax.chunks import chunk_size
-from adaptax.types import Layout, Lifetime, Metrics, Spec, TrainState
+from adaptax.types import Layout, Metrics, Spec, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +99,6 @@ class InnerTrainingAlgorithm(Algorithm):
             optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-8)
         )
 
-    def init(self, key: Key[Array, ""]) -> TrainState:
-        k_theta, k_run = jax.random.split(key)
-        theta = self.learner.init(k_theta)
-        params = eqx.filter(theta, self.learner.trainable(theta))
-        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
-
     @property
     def chunk(self) -> int:
         return chunk_size(self.tasks, self.floats_per_task)
@@ -122,9 +115,3 @@ class InnerTrainingAlgorithm(Algorithm):
         theta = eqx.combine(eqx.apply_updates(params, trees.scale(-self.lr, direction)), frozen)
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
-
-
-def observed(theta: GradientTheta, lifetime: Lifetime) -> GradientTheta:
-    """θ, whose normaliser has seen the lifetimes."""
-    normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
-    return eqx.tree_at(lambda t: t.normaliser, theta, normaliser)

@@ -32,7 +32,7 @@ from jaxtyping import Array, Key
 from adaptax import keys
 from adaptax.adaptation.gradient import FromScratchLearner
 from adaptax.algorithms.base import Algorithm
-from adaptax.algorithms.inner_training import InnerTraining, InnerTrainingAlgorithm, observed
+from adaptax.algorithms.inner_training import InnerTraining, InnerTrainingAlgorithm
 from adaptax.chunks import mean_gradient
 from adaptax.estimators.ppo import epochs_over_tasks
 from adaptax.outer.unrolled import EveryRound, comparable_advantages, mean_error
@@ -100,5 +100,5 @@ class L2OAlgorithm(InnerTrainingAlgorithm):
             (lifetime, comparable_advantages(lifetime, learner.γ, learner.λ)), key,
             epochs=self.epochs, minibatches=1, floats_per_task=self.floats_per_task, max_kl_nats=self.max_kl_nats,
         )  # fmt: skip
-        theta = observed(eqx.combine(params, frozen), lifetime)
+        theta = eqx.combine(params, frozen).observing(lifetime)
         return TrainState(theta, opt_state, state.key, state.updates), metrics

@@ -21,7 +21,7 @@ from jaxtyping import Array, Key
 from adaptax import keys, trees
 from adaptax.adaptation.gradient import FromScratchLearner, GradientTheta
 from adaptax.algorithms.base import Algorithm
-from adaptax.algorithms.inner_training import InnerTraining, InnerTrainingAlgorithm, observed
+from adaptax.algorithms.inner_training import InnerTraining, InnerTrainingAlgorithm
 from adaptax.chunks import map_tasks
 from adaptax.collection.replay import replay_from
 from adaptax.errors import AdaptaxError
@@ -106,7 +106,7 @@ class EvolvedL2OAlgorithm(InnerTrainingAlgorithm):
         accumulated, age = trees.add(particles.accumulated, ε), particles.age + 1
         gradient = estimate(accumulated, losses, self.noise)
         after, metrics = self.descended(state, gradient, jax.tree.map(jnp.mean, metrics))
-        theta = observed(after.theta, lifetime) if isinstance(lifetime, Lifetime) else after.theta
+        theta = after.theta.observing(lifetime) if isinstance(lifetime, Lifetime) else after.theta
         draws, fresh = self.new_trainings(theta, key)
         particles = Particles(accumulated, fast, particles.draws, age)
         particles = renewed(particles, age >= self.windows, fresh, draws)

@@ -139,20 +139,12 @@ class MetaGradientAlgorithm(InnerLoopAlgorithm):
             optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(b2=0.99, eps=1e-5)
         )
 
-    def init(self, key: Key[Array, ""]) -> TrainState:
-        k_theta, k_run = jax.random.split(key)
-        theta = self.learner.init(k_theta)
-        params = eqx.filter(theta, self.learner.trainable(theta))
-        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
-
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
         params, opt_state, aux, metrics = self.outer_step(
             params, frozen, state.opt_state, state.aux, self.data(lifetime), key
         )
-        theta = eqx.combine(params, frozen)
-        normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
-        theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser)
+        theta = eqx.combine(params, frozen).observing(lifetime)
         return TrainState(theta, opt_state, state.key, state.updates, aux), metrics
 
     def data(self, lifetime: Lifetime) -> tuple[Lifetime, Array, Array]:

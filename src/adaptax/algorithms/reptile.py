@@ -122,13 +122,12 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
             after = map_tasks(lambda one: self.score(theta, one, self.inner_steps), lifetime, chunk)
             before = map_tasks(lambda one: self.score(theta, one, 0), lifetime, chunk)
             metrics = {"return": after.mean(), "return_before_adaptation": before.mean()}
-            weights, normaliser = task_weights(after, self.objective, self.cvar_share), theta.normaliser
+            weights, seen = task_weights(after, self.objective, self.cvar_share), theta
         else:
             adapted = map_tasks(
                 lambda one: readapt(self.learner, theta, one, self.layout).policy, lifetime, chunk
             )
-            metrics, weights = {}, self.weights(lifetime)
-            normaliser = theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+            metrics, weights, seen = {}, self.weights(lifetime), theta.observing(lifetime)
 
         ε = self.step_size(state.updates)
         towards = jax.tree.map(
@@ -136,7 +135,7 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
         )
         policy = jax.tree.map(lambda θ, δ: θ + ε * δ, theta.policy, towards)
         metrics |= {"outer_step": ε, "distance": optax.tree.norm(towards)}
-        theta = GradientTheta(policy, theta.rule, normaliser)
+        theta = GradientTheta(policy, theta.rule, seen.normaliser)
         return TrainState(theta, None, state.key, state.updates, state.aux), metrics
 
     def step_size(self, updates: Array) -> Float[Array, ""]:

@@ -159,12 +159,6 @@ class RL2Algorithm(Algorithm):
     def optimizer(self) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
-    def init(self, key: Key[Array, ""]) -> TrainState:
-        k_theta, k_run = jax.random.split(key)
-        theta = self.learner.init(k_theta)
-        params = eqx.filter(theta, self.learner.trainable(theta))
-        return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32))
-
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
         normaliser = state.theta.normaliser
