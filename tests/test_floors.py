@@ -33,6 +33,7 @@ FACES = {
     "algorithms.meta_gradient",
     "algorithms.few_shot",
     "algorithms.inner_training",
+    "algorithms.memory_ppo",
     "algorithms.registry",
     "algorithms",
 }

@@ -67,3 +67,7 @@ class Learner(eqx.Module):
     def adapt(self, theta: Theta, fast: Fast, batch: Step, key: Key[Array, ""]) -> Fast:
         """The fast state after one round of experience, Step[N, T]. Differentiable in theta for replayable learners."""
         return fast
+
+    def belief(self, theta: Theta, fast: Fast, memory: Memory) -> Array | None:
+        """What is thought of the task, as a vector that reports can draw; None: this learner has no such thing."""
+        return None

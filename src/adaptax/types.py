@@ -144,6 +144,9 @@ class Outcome(eqx.Module):
     success: Array | None = None
     """True in a step that achieves the task's goal, where the family defines one; an episode that has such a step counts
     as a success."""
+    shaped_reward: Array | None = None
+    """What meta-training maximises in the reward's place, where the family gives it: the reward may be too sparse to learn from.
+    Learners never see it, within a task or without, and evaluation never counts it."""
 
 
 class Step(eqx.Module):
@@ -171,6 +174,8 @@ class Step(eqx.Module):
     truncated: Later = None
     success: Array | None = None
     """`Outcome.success`, where the family defines it."""
+    shaped_reward: Array | None = None
+    """`Outcome.shaped_reward`, where the family gives it."""
     next_obs: Later = None
     """The true next observation, never that of a reset."""
     valid: Later = None
@@ -188,6 +193,15 @@ class Step(eqx.Module):
     def start(self) -> Array:
         """True in the first row of a *stream*, where nothing precedes."""
         return self.first & (self.episode == 0)
+
+    @property
+    def training_reward(self) -> Array:
+        """What the outer loop maximises: the shaped reward where there is one."""
+        return self.reward if self.shaped_reward is None else self.shaped_reward
+
+    def for_outer_loop(self) -> Step:
+        """The same rows, with `training_reward` for the reward."""
+        return dataclasses.replace(self, reward=self.training_reward)
 
 
 class Out(eqx.Module):

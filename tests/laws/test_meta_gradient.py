@@ -35,7 +35,7 @@ from laws.learners import scrambled
 from adaptax import trees
 from adaptax.adaptation import gradient
 from adaptax.adaptation.gradient import GradientLearner
-from adaptax.algorithms import emaml, gbml, maml, rl2
+from adaptax.algorithms import emaml, gbml, maml, memory_ppo, rl2
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.algorithms.promp import ProMP
@@ -56,8 +56,8 @@ def plain_steps() -> Iterator[None]:
         (trust_region, "line_search", accept),
         (GradientLearner, "advantages", lambda self, batch: returns_to_go(batch)),
         (emaml, "standard_deviation", lambda x, valid: jnp.ones(())),
-        (rl2.RL2Algorithm, "optimizer", optax.identity()),
-        (rl2, "standardise", lambda x, valid: x),
+        (memory_ppo.MemoryPPOAlgorithm, "optimizer", optax.identity()),
+        (memory_ppo, "standardise", lambda x, valid: x),
     ]
     with contextlib.ExitStack() as stack:
         for replacement in replacements:

@@ -38,7 +38,7 @@ RETURNS = "adaptax.estimators.returns"
 PROGRAM = "adaptax.training.program"
 GRADIENT = "adaptax.adaptation.gradient:GradientLearner"
 OUTER = "adaptax.outer"
-RL2 = "adaptax.algorithms.rl2"
+RL2, MEMORY_PPO = "adaptax.algorithms.rl2", "adaptax.algorithms.memory_ppo"
 MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
@@ -275,11 +275,11 @@ MUTANTS = {
         test_borders.check_linear_advantages,
     ),
     "RL² looks no further than the episode": Mutant(
-        f"{RL2}:RL2Algorithm.advantages", '"lifetime"', '"episode"', test_borders.check_lifetime_horizon
+        f"{MEMORY_PPO}:MemoryPPOAlgorithm.advantages", '"lifetime"', '"episode"', test_borders.check_lifetime_horizon
     ),
     # meta-gradients
     "RL² credits no episode for the next": Mutant(
-        f"{RL2}:RL2Algorithm.advantages", '"lifetime"', '"episode"', test_meta_gradient.check_rl2
+        f"{MEMORY_PPO}:MemoryPPOAlgorithm.advantages", '"lifetime"', '"episode"', test_meta_gradient.check_rl2
     ),
     "LVC lets the gradient through its denominator": Mutant(
         "adaptax.estimators.surrogates:lvc", "jax.lax.stop_gradient(logp)", "logp", maml("maml")

@@ -246,7 +246,9 @@ def test_impossible_fields_are_refused(make, says):
         make()
 
 
-@pytest.mark.parametrize(("family", "rewards"), [(DENSE, "distance or squared"), (SPARSE, "sparse or dense")])
+@pytest.mark.parametrize(
+    ("family", "rewards"), [(DENSE, "distance or squared"), (SPARSE, "sparse, shaped or dense")]
+)
 def test_an_unknown_reward_is_refused(family, rewards):
     family = dataclasses.replace(family)
     object.__setattr__(
@@ -254,3 +256,13 @@ def test_an_unknown_reward_is_refused(family, rewards):
     )  # the constructor would be stopped by the tests' type checks
     with pytest.raises(AdaptaxError, match=f"{rewards}, not 'squarred'"):
         family.__post_init__()
+
+
+def test_the_shaped_reward_is_for_meta_training_alone():
+    """What a learner sees and is scored by is the sparse reward; what the outer loop maximises is minus the distance."""
+    key, task, action = jax.random.key(0), jnp.array([0.0, 1.0]), jnp.array([0.0, 0.1])
+    position = jnp.array([0.0, 0.5])
+    _, sparse = SparsePointNavigation().step(key, position, action, task)
+    _, shaped = SparsePointNavigation(reward="shaped").step(key, position, action, task)
+    assert sparse.reward == shaped.reward == 0.0 and sparse.shaped_reward is None
+    np.testing.assert_allclose(shaped.shaped_reward, -0.4, rtol=1e-6)

@@ -28,6 +28,11 @@ class Algorithm(eqx.Module):
     """B: tasks in one meta-update."""
 
     @property
+    def collector(self) -> Learner:
+        """What acts in meta-training, with `Behaviour.theta`: the learner, unless it learns from the experience of another."""
+        return self.learner
+
+    @property
     def optimizer(self) -> optax.GradientTransformation:
         """Of what is trained of theta."""
         raise NotImplementedError

@@ -90,7 +90,7 @@ class EMAMLAlgorithm(MetaGradientAlgorithm):
 
     def data(self, lifetime: Lifetime) -> Any:
         """As MAML's, and the credit [B, K−1, N] of each stream of the earlier rounds."""
-        last = trees.index(lifetime.rounds, (slice(None), -1))
+        last = trees.index(lifetime.rounds, (slice(None), -1)).for_outer_loop()
         σ = jax.vmap(lambda rows: standard_deviation(self.learner.raw_advantages(rows), rows.valid))(last)
         unit = σ * last.valid.sum((1, 2)) / self.layout.streams
         unit = jnp.where(_of_others(unit) > 0, _of_others(unit), unit)  # the others may have seen no reward
@@ -120,7 +120,7 @@ def credits(rounds: Step) -> Float[Array, "B before N"]:
     b_ikn = a + c·(mean return of the other streams of round k of task i); a and c are fitted by least squares to the pairs
     (mean return of round k, mean return of the last round) of the other tasks. With two tasks c is 0, with one b is.
     """
-    returns = jnp.where(rounds.valid, rounds.reward, 0.0).sum(-1)
+    returns = jnp.where(rounds.valid, rounds.training_reward, 0.0).sum(-1)
     before, last = returns[:, :-1], returns[:, -1].mean(-1)[:, None]
     n = returns.shape[-1]
     x, y = before.mean(-1), jnp.broadcast_to(last, before.shape[:2])

@@ -112,7 +112,7 @@ class InnerLoopAlgorithm(Algorithm):
     def weights(self, lifetime: Lifetime) -> Float[Array, " B"]:
         """Of the tasks in the outer objective, by their returns in the last round."""
         last = trees.index(lifetime.rounds, (slice(None), -1))
-        returns = jnp.where(last.valid, last.reward, 0.0).sum((1, 2))
+        returns = jnp.where(last.valid, last.training_reward, 0.0).sum((1, 2))
         return task_weights(returns, self.objective, self.cvar_share)
 
 
@@ -149,7 +149,7 @@ class MetaGradientAlgorithm(InnerLoopAlgorithm):
 
     def data(self, lifetime: Lifetime) -> tuple[Lifetime, Array, Array]:
         """Lifetimes [B], the advantages [B, N, T] of the last round, and the tasks' weights [B] in the outer objective."""
-        last = trees.index(lifetime.rounds, (slice(None), -1))
+        last = trees.index(lifetime.rounds, (slice(None), -1)).for_outer_loop()
         advantage = jax.vmap(self.learner.advantages)(last)
         return lifetime, advantage, self.weights(lifetime)
 

@@ -248,7 +248,7 @@ class MultiTaskAlgorithm(Algorithm):
 
         def stream(rows: Step, next_value: Array) -> Array:
             γs = discounts(rows, self.learner.γ, "episode")
-            reward, value = (jnp.where(rows.valid, x, 0.0) for x in (rows.reward, rows.value))
+            reward, value = (jnp.where(rows.valid, x, 0.0) for x in (rows.training_reward, rows.value))
             return gae(reward, value, next_value, γs, self.learner.γ, self.learner.λ)
 
         advantage = jnp.where(rows.valid, jax.vmap(jax.vmap(stream))(rows, next_value), 0.0)

@@ -185,6 +185,7 @@ def collect_row(
         terminated=outcome.terminated,
         truncated=truncated,
         success=outcome.success,
+        shaped_reward=outcome.shaped_reward,
         next_obs=outcome.obs,
         valid=alive,
         dist=out.dist,

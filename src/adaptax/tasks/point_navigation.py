@@ -16,7 +16,7 @@ from adaptax.types import Box, Outcome, Spec, Task
 
 Point = Float[Array, " 2"]
 DenseReward = Literal["distance", "squared"]
-HalfCircleReward = Literal["sparse", "dense"]
+HalfCircleReward = Literal["sparse", "shaped", "dense"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,8 @@ class _Navigation(TaskFamily):
 
     def _check(self, rewards: tuple[str, ...]) -> None:
         if self.reward not in rewards:
-            raise AdaptaxError(f"The reward of this family is {' or '.join(rewards)}, not '{self.reward}'.")
+            names = " or ".join([", ".join(rewards[:-1]), rewards[-1]])
+            raise AdaptaxError(f"The reward of this family is {names}, not '{self.reward}'.")
         for name, value in vars(self).items():
             if name != "reward" and not 0 < value < math.inf:
                 raise AdaptaxError(f"{name} of a navigation family must be above 0 and finite, not {value}.")
@@ -153,7 +154,8 @@ class SparsePointNavigation(_Navigation):
     episodes: int = 6
     """Episodes in a lifetime of learners that remember: PEARL's five to explore, and one."""
     reward: HalfCircleReward = "sparse"
-    """sparse: 1 − distance within `goal_radius`, else 0. dense: minus the distance, which PEARL's meta-training is given."""
+    """sparse: 1 − distance within `goal_radius`, else 0. shaped: the same, and meta-training maximises minus the distance in its
+    place, as PEARL's does: learners see, and evaluations count, the sparse reward. dense: minus the distance."""
 
     def __post_init__(self):
         self._check(get_args(HalfCircleReward))
@@ -174,9 +176,11 @@ class SparsePointNavigation(_Navigation):
         position = state + action
         left = position - task
         never = jnp.array(False)
+        shaped = -jnp.linalg.norm(left) if self.reward == "shaped" else None
         return position, Outcome(
-            position, self._pay(left), terminated=never, truncated=never, success=self._near(left)
-        )
+            position, self._pay(left), terminated=never, truncated=never, success=self._near(left),
+            shaped_reward=shaped,
+        )  # fmt: skip
 
     def _near(self, left: Float[Array, "*T 2"]) -> Bool[Array, "*T"]:
         return jnp.linalg.norm(left, axis=-1) <= self.goal_radius

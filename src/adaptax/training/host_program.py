@@ -40,7 +40,7 @@ class HostProgram:
             )
             try:
                 lifetime, _, _ = collect_host(
-                    algorithm.learner, self._family, behaviour, algorithm.layout, task_keys, self._pool
+                    algorithm.collector, self._family, behaviour, algorithm.layout, task_keys, self._pool
                 )
             except AdaptaxError as error:
                 if not done:

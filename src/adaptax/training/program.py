@@ -87,7 +87,7 @@ def meta_update(
     if isinstance(family, SupervisedFamily):
         data = draw_few_shot(family, behaviour.tasks, task_keys, "train")
     else:
-        data, _, _ = collect(algorithm.learner, family, behaviour, algorithm.layout, task_keys)
+        data, _, _ = collect(algorithm.collector, family, behaviour, algorithm.layout, task_keys)
     return learn(algorithm, state, data, learn_key)
 
 
