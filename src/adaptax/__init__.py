@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax import tasks
+    from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
     from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.gbml import GBML
     from adaptax.algorithms.l2o import L2O
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
+    from adaptax.algorithms.transformer import Transformer
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
     from adaptax.evaluation.evaluate import evaluate
@@ -44,6 +46,7 @@ __all__ = [
     "RL2",
     "AdaptaxError",
     "Agent",
+    "AlgorithmDistillation",
     "Evaluation",
     "EvolvedL2O",
     "MultiTask",
@@ -53,6 +56,7 @@ __all__ = [
     "RandomPolicy",
     "Reptile",
     "Run",
+    "Transformer",
     "defaults",
     "evaluate",
     "load",
@@ -66,6 +70,7 @@ __all__ = [
 _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
+    "AlgorithmDistillation": "adaptax.algorithms.algorithm_distillation",
     "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
     "EvolvedL2O": "adaptax.algorithms.l2o_es",
@@ -80,6 +85,7 @@ _PLACES = {
     "Reptile": "adaptax.algorithms.reptile",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
+    "Transformer": "adaptax.algorithms.transformer",
     "defaults": "adaptax.algorithms.registry",
     "evaluate": "adaptax.evaluation.evaluate",
     "load": "adaptax.training.load",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from families import Corridor, GatedCorridor, Push
 
+from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Algorithm, Config
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
@@ -21,6 +22,7 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.transformer import Transformer
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
 from adaptax.tasks.base import JaxFamily
@@ -102,6 +104,10 @@ def _case(config: Config, family: JaxFamily) -> Case:
 
 
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
+TRANSFORMER = Transformer(tasks=TASKS, width=8, layers=2, heads=2, context=5, epochs=2, minibatches=2)
+DISTILLATION = AlgorithmDistillation(
+    tasks=TASKS, rounds=3, streams=2, every=2, teacher_hidden=(4,), teacher_steps=2, width=8, heads=2, minibatches=2
+)
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
 PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, adaptive=True)
@@ -131,6 +137,11 @@ ALGORITHMS = {
     "rl2": _case(RL2_, Corridor()),
     "rl2, masked": _case(RL2_, GatedCorridor()),
     "rl2, continuous": _case(RL2_, Push()),
+    "transformer": _case(TRANSFORMER, Corridor()),
+    "transformer, masked": _case(TRANSFORMER, GatedCorridor()),
+    "transformer, continuous": _case(dataclasses.replace(TRANSFORMER, context=0), Push()),
+    "algorithm-distillation": _case(DISTILLATION, Corridor()),
+    "algorithm-distillation, continuous": _case(DISTILLATION, Push()),
     "maml": _case(MAML_, Corridor()),
     "maml, masked": _case(MAML_, GatedCorridor()),
     "maml, continuous": _case(MAML_, Push()),

@@ -24,18 +24,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from adaptax import trees
 from adaptax.adaptation.gradient import GradientLearner
+from adaptax.adaptation.proximal import Proximal
 from adaptax.adaptation.update_rules import Adam
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.few_shot import FewShotAlgorithm
 from adaptax.collection.few_shot import pooled
 from adaptax.collection.replay import replay, replay_with_values
 from adaptax.errors import AdaptaxError
-from adaptax.estimators.baseline import linear_advantages
 from adaptax.estimators.ppo import PPOCoefficients, epochs_over_tasks, ppo_loss
-from adaptax.estimators.returns import discounts, gae, standardise, valid_mean
-from adaptax.estimators.surrogates import ppo_clip
+from adaptax.estimators.returns import discounts, gae, standardise
 from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.layers import MLP
@@ -124,11 +122,7 @@ class MultiTaskLearner(Learner):
 
     spec: Spec = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
-    fine_tune_steps: int = eqx.field(static=True)
-    fine_tune_lr: Array
-    γ: Array
-    λ: Array
-    clip: Array
+    fine_tuning: Proximal
 
     def init(self, key: Key[Array, ""]) -> MultiTaskTheta:
         k1, k2 = jax.random.split(key)
@@ -159,27 +153,10 @@ class MultiTaskLearner(Learner):
         return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
 
     def adapt(self, theta, fast, batch, key):
-        if self.fine_tune_steps == 0:
+        if self.fine_tuning.steps == 0:
             return fast
-        advantage = standardise(linear_advantages(batch, self.γ, self.λ), batch.valid)
         x = jax.vmap(jax.vmap(lambda obs: self.inputs(theta, fast, obs)))(batch.obs)
-
-        def loss(policy: Policy) -> Array:
-            logp = jax.vmap(jax.vmap(lambda x, m, a: policy(x, m).log_prob(a)))(
-                x, batch.action_mask, batch.action
-            )
-            return valid_mean(ppo_clip(logp, batch.logp, advantage, self.clip), batch.valid)
-
-        adam = optax.scale_by_adam(eps=1e-5)
-
-        def step(carry, _):
-            policy, opt_state = carry
-            updates, opt_state = adam.update(jax.grad(loss)(policy), opt_state)
-            return (eqx.apply_updates(policy, trees.scale(-self.fine_tune_lr, updates)), opt_state), None
-
-        start = (fast.policy, adam.init(fast.policy))
-        (policy, _), _ = jax.lax.scan(step, start, None, length=self.fine_tune_steps)
-        return MultiTaskFast(policy, fast.features)
+        return MultiTaskFast(self.fine_tuning(fast.policy, x, batch), fast.features)
 
 
 class MultiTaskAlgorithm(Algorithm):
@@ -190,18 +167,23 @@ class MultiTaskAlgorithm(Algorithm):
     epochs: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
     lr: Array
+    γ: Array
+    λ: Array
     coefficients: PPOCoefficients
     max_gradient_norm: Array
 
     def __init__(self, config: MultiTask, spec: Spec):
         self.learner = MultiTaskLearner(
-            told=config.told, spec=spec, hidden=config.hidden, fine_tune_steps=config.fine_tune_steps,
-            fine_tune_lr=jnp.array(config.fine_tune_lr), γ=jnp.array(config.gamma), λ=jnp.array(config.gae_lambda),
-            clip=jnp.array(config.clip),
+            told=config.told, spec=spec, hidden=config.hidden,
+            fine_tuning=Proximal(
+                config.fine_tune_steps, jnp.array(config.fine_tune_lr), jnp.array(config.gamma), jnp.array(config.gae_lambda),
+                jnp.array(config.clip), jnp.zeros(()),
+            ),
         )  # fmt: skip
         self.spec, self.tasks = spec, config.tasks
         self.epochs, self.minibatches = config.epochs, config.minibatches
         self.layout = Layout(1, config.streams, spec.episode_steps, episodes=1)
+        self.γ, self.λ = jnp.array(config.gamma), jnp.array(config.gae_lambda)
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
         self.coefficients = PPOCoefficients(
             clip=jnp.array(config.clip), value=jnp.array(0.5), entropy=jnp.array(config.entropy)
@@ -247,9 +229,9 @@ class MultiTaskAlgorithm(Algorithm):
         _, next_value = replay_with_values(self.learner, theta, lifetime, self.layout, "episode")
 
         def stream(rows: Step, next_value: Array) -> Array:
-            γs = discounts(rows, self.learner.γ, "episode")
+            γs = discounts(rows, self.γ, "episode")
             reward, value = (jnp.where(rows.valid, x, 0.0) for x in (rows.training_reward, rows.value))
-            return gae(reward, value, next_value, γs, self.learner.γ, self.learner.λ)
+            return gae(reward, value, next_value, γs, self.γ, self.λ)
 
         advantage = jnp.where(rows.valid, jax.vmap(jax.vmap(stream))(rows, next_value), 0.0)
         return advantage, advantage + rows.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
@@ -16,6 +17,7 @@ from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.transformer import Transformer
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
 
@@ -108,6 +110,20 @@ ENTRIES: dict[str, Entry] = {
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
         updates=300,
+    ),
+    "transformer": Entry(
+        "RL² with a causal Transformer for its memory (Melo 2022)",
+        "context",
+        Transformer(),
+        learns_on=(),
+        updates=300,
+    ),
+    "algorithm-distillation": Entry(
+        "a causal Transformer that imitates how single-task agents learn (Laskin et al. 2022)",
+        "context",
+        AlgorithmDistillation(),
+        learns_on=(),
+        updates=200,
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",

@@ -76,15 +76,15 @@ def epochs_over_tasks(
     epochs: int,
     minibatches: int,
     floats_per_task: int,
-    max_kl_nats: float | Float[Array, ""] = jnp.inf,
+    max_kl_nats: Float[Array, ""] | None = None,
     too_far_nats: Float[Array, ""] | None = None,
 ) -> tuple[Params, optax.OptState, Metrics]:
     """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part.
 
     `loss(params, x)` is that of one task. `optimizer` gives ascent-free directions; `lr` scales them here, so that
     it stays a traced number. No step is taken while the metric `kl_nats`, the distance that the policies have already gone from
-    those that collected the data, exceeds `max_kl_nats`. A step that led beyond `too_far_nats`, where there is such a bound, is
-    taken back to half its length in the next epoch; after the last one, wholly. Returns the metrics averaged over the last epoch.
+    those that collected the data, exceeds `max_kl_nats`; a step that led beyond `too_far_nats` is taken back to half its length in
+    the next epoch, after the last one wholly; where there are such bounds. Returns the metrics averaged over the last epoch.
     """
     tasks = jax.tree.leaves(data)[0].shape[0]
     size = tasks // minibatches
@@ -97,8 +97,9 @@ def epochs_over_tasks(
         updates, opt_state_after = optimizer.update(gradient, opt_state, params)
         params_after = eqx.apply_updates(params, trees.scale(-lr, updates))
         metrics |= {"gradient_norm": optax.tree.norm(gradient)}
-        near = metrics["kl_nats"] <= max_kl_nats
-        carry = trees.where(near, (params, params_after, opt_state_after), (before, params, opt_state))
+        carry = (params, params_after, opt_state_after)
+        if max_kl_nats is not None:
+            carry = trees.where(metrics["kl_nats"] <= max_kl_nats, carry, (before, params, opt_state))
         if too_far_nats is not None:
             half_way = (before, jax.tree.map(lambda x, y: (x + y) / 2, before, params), opt_state)
             carry = trees.where(metrics["kl_nats"] > too_far_nats, half_way, carry)

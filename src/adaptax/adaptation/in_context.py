@@ -1,0 +1,96 @@
+"""A learner whose only adaptation is to read: a causal Transformer over everything that has happened in the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from adaptax.errors import AdaptaxError
+from adaptax.learner import Learner
+from adaptax.networks.distributions import from_outputs
+from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.layers import Dense
+from adaptax.networks.normaliser import Normaliser
+from adaptax.networks.transformer import Cache, Transformer
+from adaptax.types import Out, Spec, Step
+
+
+class InContextTheta(eqx.Module):
+    embedding: Dense
+    transformer: Transformer
+    policy: Dense
+    value: Dense
+    log_std: Float[Array, " n"]
+    normaliser: Normaliser
+
+
+class InContextMemory(eqx.Module):
+    cache: Cache
+    features: Float[Array, " width"]
+    """Of the last row read."""
+
+
+class InContextLearner(Learner):
+    """memory: keys and values of the last `context` rows of the stream."""
+
+    spec: Spec = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+    layers: int = eqx.field(static=True)
+    heads: int = eqx.field(static=True)
+    context: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        if self.width % (2 * self.heads):
+            raise AdaptaxError(
+                f"A width of {self.width} cannot be divided into {self.heads} heads of an even size; give a multiple of "
+                f"{2 * self.heads}."
+            )
+
+    def init(self, key: Key[Array, ""]) -> InContextTheta:
+        k1, k2, k3, k4 = jax.random.split(key, 4)
+        return InContextTheta(
+            embedding=Dense(trial_inputs_size(self.spec), self.width, 1.0, k1),
+            transformer=Transformer(self.width, self.layers, self.heads, self.context, k2),
+            policy=Dense(self.width, self.spec.action.size, 0.01, k3),
+            value=Dense(self.width, 1, 1.0, k4),
+            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
+            normaliser=Normaliser.of(observation_size(self.spec)),
+        )
+
+    def trainable(self, theta: InContextTheta) -> Any:
+        frozen = jax.tree.map(lambda _: False, theta.normaliser)
+        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
+
+    def remember(self, theta: InContextTheta) -> InContextMemory:
+        return InContextMemory(theta.transformer.empty(), jnp.zeros((self.width,)))
+
+    def act(self, theta, fast, memory, step, key):
+        features, cache = theta.transformer.step(memory.cache, self._embedded(theta, step))
+        return self._out(theta, features, step), InContextMemory(cache, features)
+
+    def keep(self, valid, after, before):
+        # A row beyond the counter is written over before it is read, and by then it had left the context.
+        position = jnp.where(valid, after.cache.position, before.cache.position)
+        cache = Cache(after.cache.keys, after.cache.values, position)
+        return InContextMemory(cache, jnp.where(valid, after.features, before.features))
+
+    def unroll(self, theta, fast, memory, steps, stream_key):
+        x = jax.vmap(lambda step: self._embedded(theta, step))(steps)
+        features, cache = theta.transformer.unroll(memory.cache, x, steps.valid)
+        rows = jnp.where(steps.valid, jnp.arange(len(x)), -1)
+        last = jnp.where(rows.max() < 0, memory.features, features[rows.max()])
+        return jax.vmap(lambda f, s: self._out(theta, f, s))(features, steps), InContextMemory(cache, last)
+
+    def belief(self, theta, fast, memory):
+        return memory.features
+
+    def _embedded(self, theta: InContextTheta, step: Step) -> Float[Array, " width"]:
+        return theta.embedding(trial_inputs(self.spec, theta.normaliser, step))
+
+    def _out(self, theta: InContextTheta, features: Float[Array, " width"], step: Step) -> Out:
+        dist = from_outputs(self.spec.action, theta.policy(features), theta.log_std, step.action_mask)
+        return Out(dist, theta.normaliser.to_value(theta.value(features)[0]))
