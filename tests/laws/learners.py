@@ -106,7 +106,15 @@ def _case(config: Config, family: JaxFamily) -> Case:
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
 TRANSFORMER = Transformer(tasks=TASKS, width=8, layers=2, heads=2, context=5, epochs=2, minibatches=2)
 DISTILLATION = AlgorithmDistillation(
-    tasks=TASKS, rounds=3, streams=2, every=2, teacher_hidden=(4,), teacher_steps=2, width=8, heads=2, minibatches=2
+    tasks=TASKS,
+    rounds=3,
+    streams=2,
+    every=2,
+    teacher_hidden=(4,),
+    teacher_steps=2,
+    width=8,
+    heads=2,
+    minibatches=2,
 )
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
