@@ -24,6 +24,7 @@ PLACES = (
     "laws",
     "outer",
     "supervised",
+    "tasks",
 )
 """Packages whose modules may hold the function under a name of their own."""
 

@@ -29,6 +29,7 @@ from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
 from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot
+from tasks import test_mdp_policies, test_two_step
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -410,6 +411,23 @@ MUTANTS = {
     ),
     "a step too far is taken whole again": Mutant(
         "adaptax.estimators.ppo:epochs_over_tasks", "(x + y) / 2", "y", test_too_far.check_taken_back
+    ),
+    # tasks, and who else plays them
+    "the best of the others is what optimism gives up first": Mutant(
+        "adaptax.tasks.mdp_policies:most_promising", "order[:, :-1].T", "order[:, :-1].T[::-1]",
+        lambda: test_mdp_policies.test_the_most_promising_transitions_by_hand(0.6, [0.0, 0.4, 0.6]),
+    ),
+    "the state after an episode's last step is seen": Mutant(
+        "adaptax.tasks.mdp_policies:play", "next_state if t + 1 < horizon else None", "next_state",
+        test_mdp_policies.test_all_but_an_episodes_last_transition_is_seen,
+    ),
+    "the two-step task reverses within a trial": Mutant(
+        "adaptax.tasks.two_step:TwoStep.step", "~choosing & jax.random.bernoulli(k_reverse", "jax.random.bernoulli(k_reverse",
+        test_two_step.test_reversals_come_between_trials_only_and_survive_them,
+    ),
+    "the transition of the trial that follows decides": Mutant(
+        "adaptax.tasks.two_step:stay_probabilities", "common[..., :-1], paid", "common[..., 1:], paid",
+        test_two_step.test_stay_probabilities_by_hand,
     ),
     # whole inner trainings
     "the optimizer's inputs are not held": Mutant(
