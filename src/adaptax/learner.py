@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from adaptax import keys, trees
 from adaptax.types import Fast, Memory, Out, Step, Theta
@@ -47,13 +47,6 @@ class Learner(eqx.Module):
         """One step: a distribution over actions, a value, and the next memory. Reads the first fields of `step` only."""
         raise NotImplementedError
 
-    def keep(self, valid: Bool[Array, ""], after: Memory, before: Memory) -> Memory:
-        """`after` where the row was valid, else a memory that acts as `before` does.
-
-        Learners override it whose memory is large: what they never read need not be put back.
-        """
-        return trees.where(valid, after, before)
-
     def unroll(
         self, theta: Theta, fast: Fast, memory: Memory, steps: Step, stream_key: Key[Array, ""]
     ) -> tuple[Out, Memory]:
@@ -65,7 +58,7 @@ class Learner(eqx.Module):
         def step_once(memory, inputs):
             step, t = inputs
             out, after = self.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
-            return self.keep(step.valid, after, memory), out
+            return trees.where(step.valid, after, memory), out
 
         ts = jnp.arange(steps.obs.shape[0])
         memory, outs = jax.lax.scan(step_once, memory, (steps, ts))

@@ -69,14 +69,12 @@ class InContextLearner(Learner):
         return InContextMemory(theta.transformer.empty(), jnp.zeros((self.width,)))
 
     def act(self, theta, fast, memory, step, key):
-        features, cache = theta.transformer.step(memory.cache, self._embedded(theta, step))
-        return self._out(theta, features, step), InContextMemory(cache, features)
+        return self.act_if(theta, fast, memory, step, key, jnp.array(True))
 
-    def keep(self, valid, after, before):
-        # A row beyond the counter is written over before it is read, and by then it had left the context.
-        position = jnp.where(valid, after.cache.position, before.cache.position)
-        cache = Cache(after.cache.keys, after.cache.values, position)
-        return InContextMemory(cache, jnp.where(valid, after.features, before.features))
+    def act_if(self, theta, fast, memory, step, key, valid):
+        features, cache = theta.transformer.step(memory.cache, self._embedded(theta, step), valid)
+        last = jnp.where(valid, features, memory.features)
+        return self._out(theta, features, step), InContextMemory(cache, last)
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         x = jax.vmap(lambda step: self._embedded(theta, step))(steps)

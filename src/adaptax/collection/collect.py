@@ -174,8 +174,7 @@ def collect_row(
         remaining=stream.remaining if layout.episodes is None else stream.remaining - ended,
     )
     alive = stream.remaining > 0
-    memory = learner.keep(alive, memory_after, memory)
-    after = trees.where(alive, after, stream)
+    memory, after = trees.where(alive, (memory_after, after), (memory, stream))
     step = Step(
         **{
             name: getattr(seen, name)

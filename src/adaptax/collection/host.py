@@ -232,7 +232,7 @@ def _decide(learner, theta, per_task, space, modal, fast, memory, kept, task_key
             "logp": out.dist.log_prob(action),
             "aux": out.aux,
         }
-        return said, to_environment(space, action), learner.keep(acting, after, memory), kept
+        return said, to_environment(space, action), trees.where(acting, after, memory), kept
 
     def task(theta, fast, key, memory, kept, inputs):
         ns = jnp.arange(inputs[1].shape[0])

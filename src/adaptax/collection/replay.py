@@ -168,7 +168,7 @@ def _peek_all(learner, theta, fast, memory, steps, lifetime, k):
         def row(memory, inputs):
             step, t = inputs
             _, after = learner.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
-            memory = learner.keep(step.valid, after, memory)
+            memory = trees.where(step.valid, after, memory)
             return memory, _peek(learner, theta, fast, memory, step)
 
         return jax.lax.scan(row, memory, (steps, jnp.arange(steps.obs.shape[0])))[1]

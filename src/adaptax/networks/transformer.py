@@ -90,17 +90,20 @@ class Transformer(eqx.Module):
         zeros = (jnp.zeros((block.heads, self.context, width // block.heads)),) * len(self.blocks)
         return Cache(zeros, zeros, jnp.zeros((), jnp.int32))
 
-    def step(self, cache: Cache, x: Float[Array, " width"]) -> tuple[Float[Array, " width"], Cache]:
-        """Features of the next row, and the cache with it."""
-        p, slot = cache.position, cache.position % self.context
+    def step(
+        self, cache: Cache, x: Float[Array, " width"], valid: Bool[Array, ""]
+    ) -> tuple[Float[Array, " width"], Cache]:
+        """Features of the next row, and the cache with it; where it is not valid, the cache as it was."""
+        p = cache.position
+        slot = jnp.where(valid, p % self.context, self.context)  # there is no such slot: nothing is written
         held = positions_in_slots(p + 1, self.context)
         keys, values = [], []
         for block, old_keys, old_values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = block.project(x, p)
-            keys.append(old_keys.at[:, slot].set(k))
-            values.append(old_values.at[:, slot].set(v))
+            keys.append(old_keys.at[:, slot].set(k, mode="drop"))
+            values.append(old_values.at[:, slot].set(v, mode="drop"))
             x = block.after(x, attend(q[:, None], keys[-1], values[-1], held[None] >= 0)[:, 0])
-        return self.norm(x), Cache(tuple(keys), tuple(values), p + 1)
+        return self.norm(x), Cache(tuple(keys), tuple(values), p + valid)
 
     def unroll(
         self, cache: Cache, xs: Float[Array, "T width"], valid: Bool[Array, " T"]

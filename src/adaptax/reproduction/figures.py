@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
-from adaptax.reproduction import gradient_control, sinusoid
+from adaptax.reproduction import bandits, gradient_control, sinusoid, tabular_mdps
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
@@ -29,16 +29,16 @@ def demo(directory: Path, report: Report) -> Outcome:
     """RL² on bandits and MAML on 2D navigation, small: what `make demo` runs."""
     bandit = train_cell(CELL_10_5, 5, 10, DEMO_BANDIT_UPDATES, directory / "rl2-bandit", report)
     navigation = train_navigation(DEMO_NAVIGATION_UPDATES, directory / "maml-navigation", report)
-    first, second = bandit_table(bandit, 6.60), navigation_table(navigation)
+    first, second = bandit_table({"rl2": [bandit]}, {"rl2": 6.60}), navigation_table(navigation)
     return Outcome(first.tables + second.tables, first.claims + second.claims, first.folders + second.folders)
 
 
 def bandit_100_5(directory: Path, report: Report) -> Outcome:
-    return bandit_table(train_cell(CELL_100_5, 5, 100, 2000, directory, report), 77.5)
+    return bandit_table({"rl2": [train_cell(CELL_100_5, 5, 100, 2000, directory, report)]}, {"rl2": 77.5})
 
 
 def bandit_10_5(directory: Path, report: Report) -> Outcome:
-    return bandit_table(train_cell(CELL_10_5, 5, 10, 1000, directory, report), 6.60)
+    return bandit_table({"rl2": [train_cell(CELL_10_5, 5, 10, 1000, directory, report)]}, {"rl2": 6.60})
 
 
 def rl2_learns(directory: Path, report: Report) -> Outcome:
@@ -154,6 +154,8 @@ FIGURES: dict[str, Figure] = {
         7,
         l2o_es_learns,
     ),
+    **bandits.CELLS,
+    **tabular_mdps.CELLS,
     **{f"l2o-{part}": _optimization(part) for part in PROBLEMS},
     **{f"l2o-{part}": _control(part) for part in CONTROLS},
 }

@@ -1,0 +1,100 @@
+"""Total reward of a lifetime: learners that remember beside reference policies, on the same unseen tasks.
+
+Every seed that was trained is reported, the best of them nowhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adaptax import statistics
+from adaptax.algorithms.base import Config
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.tasks.base import AnyFamily
+from adaptax.training.run import Run
+from adaptax.training.train import Report, train_or_resume
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """A method with its training."""
+
+    config: Config
+    updates: int
+    goal: float | None = None
+    """What it is to earn."""
+    seeds: int = 1
+
+
+def train_learners(
+    learners: Mapping[str, Learner], family: AnyFamily, directory: Path, report: Report
+) -> dict[str, list[Run]]:
+    """Every seed of every method."""
+    return {
+        name: [
+            train_or_resume(m.config, family, m.updates, seed, directory / name / f"seed-{seed}", report)
+            for seed in range(m.seeds)
+        ]
+        for name, m in learners.items()
+    }
+
+
+def lifetime_table(
+    title: str,
+    runs: Mapping[str, Sequence[Run]],
+    goals: Mapping[str, float],
+    references: Mapping[str, np.ndarray],
+    published: Mapping[str, float],
+    ceilings: Mapping[str, float],
+    tasks: int,
+    source: str,
+    note: str,
+    not_below: str | None = None,
+) -> Outcome:
+    """Mean total reward of each learner over its seeds and `tasks` unseen tasks, and of each reference, whose totals [M] on the
+    same tasks are given; `ceilings`: what is known exactly. Learners claim to reach their `goals`, and not to be significantly below
+    the reference `not_below`."""
+    totals: dict[str, np.ndarray] = {name: values[None] for name, values in references.items()}
+    for name, members in runs.items():
+        result = evaluate(members, "test", tasks, label=name)
+        for run in members:
+            assert run.directory is not None
+        folder = members[0].directory
+        assert folder is not None
+        result.save(folder / "evaluation" / "test.safetensors")
+        totals[name] = result.scores()
+    rows = [
+        (name, f"{x.mean():.3f}", _interval(x), _seeds(x, runs.get(name, ())), _published(published.get(name)))
+        for name, x in sorted(totals.items(), key=lambda item: item[1].mean())
+    ]
+    rows += [(name, f"{value:.3f}", "", "", "") for name, value in ceilings.items()]
+    claims = [
+        Claim(f"{name} earns {totals[name].mean():.2f}, at least {goal:g}", totals[name].mean() >= goal)
+        for name, goal in goals.items()
+    ]
+    for name in runs if not_below else ():
+        behind = totals[not_below][0] - totals[name].mean(0)
+        low, _ = statistics.normal_interval(behind)
+        claims.append(
+            Claim(f"{name} is not significantly below {not_below} (difference {-behind.mean():+.3f})", low <= 0)
+        )
+    table = Table(title, ("", "mean", "95% interval", "each seed", source), rows, note)
+    return Outcome([table], claims, [run.directory for m in runs.values() for run in m if run.directory])
+
+
+def _interval(x: np.ndarray) -> str:
+    low, high = statistics.interval(x, "mean") if len(x) > 1 else statistics.normal_interval(x[0])
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def _seeds(x: np.ndarray, runs: Sequence[Run]) -> str:
+    return " ".join(f"{mean:.2f}" for mean in x.mean(1)) if runs else ""
+
+
+def _published(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
