@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
+    from adaptax.algorithms.snail import SNAIL
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
     from adaptax.evaluation.evaluate import evaluate
@@ -42,6 +43,7 @@ __all__ = [
     "L2O",
     "MAML",
     "RL2",
+    "SNAIL",
     "AdaptaxError",
     "Agent",
     "Evaluation",
@@ -78,6 +80,7 @@ _PLACES = {
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
     "Reptile": "adaptax.algorithms.reptile",
+    "SNAIL": "adaptax.algorithms.snail",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
     "defaults": "adaptax.algorithms.registry",

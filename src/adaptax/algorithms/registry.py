@@ -16,6 +16,7 @@ from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
 
@@ -108,6 +109,14 @@ ENTRIES: dict[str, Entry] = {
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
         updates=300,
+    ),
+    "snail": Entry(
+        "convolutions and attention over all that was seen of the task (Mishra et al. 2018)",
+        "context",
+        SNAIL(),
+        learns_on=(),
+        updates=300,
+        supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",
