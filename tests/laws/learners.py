@@ -134,7 +134,7 @@ ALGORITHMS = {
     "rl2, masked": _case(RL2_, GatedCorridor()),
     "rl2, continuous": _case(RL2_, Push()),
     "snail": _case(SNAIL_, Corridor()),
-    "snail, continuous": _case(SNAIL_, Push()),
+    "snail, continuous": _case(dataclasses.replace(SNAIL_, hidden=6), Push()),
     "maml": _case(MAML_, Corridor()),
     "maml, masked": _case(MAML_, GatedCorridor()),
     "maml, continuous": _case(MAML_, Push()),
