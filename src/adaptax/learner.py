@@ -48,7 +48,13 @@ class Learner(eqx.Module):
         raise NotImplementedError
 
     def act_if(
-        self, theta: Theta, fast: Fast, memory: Memory, step: Step, key: Key[Array, ""], valid: Bool[Array, ""]
+        self,
+        theta: Theta,
+        fast: Fast,
+        memory: Memory,
+        step: Step,
+        key: Key[Array, ""],
+        valid: Bool[Array, ""],
     ) -> tuple[Out, Memory]:
         """`act` in a stream that may stand still: where it is not `valid`, the memory stays and what is said is worth nothing.
 

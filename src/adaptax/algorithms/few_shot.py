@@ -48,9 +48,8 @@ class FewShotAlgorithm(Algorithm):
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
         of_a_step = learner.floats_of_a_step if isinstance(learner, GradientLearner) else 0
-        if floats_per_row is None:
-            floats_per_row = max(config.hidden, default=1)
-        self.floats_per_task = max(spec.support * floats_per_row, of_a_step)
+        width = max(config.hidden, default=1) if floats_per_row is None else floats_per_row
+        self.floats_per_task = max(spec.support * width, of_a_step)
         self.objective, self.cvar_share = objective, jnp.array(cvar_share)
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
 

@@ -10,8 +10,8 @@ On labelled examples it reads the support as such a sequence, x_i beside the lab
 from the same memory. The loss is that of the queries.
 
 Good at: long lifetimes in which one moment matters much later; no gradient through a chain of T steps.
-Bad at: cheap steps (each reads the whole lifetime, and there are many more parameters than in a small GRU), streams longer than those
-it was trained on, of which it forgets the beginning.
+Bad at: cheap steps (each reads the whole lifetime, and there are many more parameters than in a small GRU), streams longer than
+those it was trained on, of which it forgets the beginning.
 
 Where we depart from the paper: PPO instead of TRPO; a label stands in the row *after* its example, where everything that is found
 out stands in this library, so that on labelled examples too a convolution comes before the first attention.
@@ -56,7 +56,11 @@ class SNAIL(MemoryPPO):
     def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
         rows = spec.support + 1 if spec.supervised else self.steps(spec)
-        order = ("convolution", "attention") * 2 if spec.supervised else ("convolution", "convolution", "attention")
+        order = (
+            ("convolution", "attention") * 2
+            if spec.supervised
+            else ("convolution", "convolution", "attention")
+        )
         learner = SNAILLearner(
             spec=spec, rows=rows, order=order, hidden=self.hidden, filters=self.filters, keys=self.keys, values=self.values
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Blocks that look back over a stream: temporal convolutions and attention (Mishra et al. 2018, SNAIL).
 
-Each block has two paths with the same numbers (law L5). A *step* takes one row and a cache of static size, from which it reads what it
-needs of the rows before. An *unroll* takes T rows at once. Row number p of a stream, counted from 0, has slot p mod C in a ring of C
-slots: the newest C rows are remembered, and in both paths older ones are forgotten.
+Each block has two paths with the same numbers (law L5). A *step* takes one row and a cache of static size, from which it reads
+what it needs of the rows before. An *unroll* takes T rows at once. Row number p of a stream, counted from 0, has slot p mod C in a
+ring of C slots: the newest C rows are remembered, and in both paths older ones are forgotten.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ class Attention(eqx.Module):
         position: Int[Array, ""],
         xs: Float[Array, "T inputs"],
         count: Int[Array, ""],
-    ) -> tuple[
-        Float[Array, "T n_out"], tuple[Float[Array, "slots keys"], Float[Array, "slots values"]]
-    ]:
+    ) -> tuple[Float[Array, "T n_out"], tuple[Float[Array, "slots keys"], Float[Array, "slots values"]]]:
         """Rows from number `position` on, of which the first `count` are remembered."""
         queries, *new = self._split(jax.vmap(self.projection)(xs))
         (keys, key_ring), (values, value_ring) = (
