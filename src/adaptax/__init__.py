@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
+    from adaptax.algorithms.snail import SNAIL
     from adaptax.algorithms.transformer import Transformer
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
@@ -44,6 +45,7 @@ __all__ = [
     "L2O",
     "MAML",
     "RL2",
+    "SNAIL",
     "AdaptaxError",
     "Agent",
     "AlgorithmDistillation",
@@ -83,6 +85,7 @@ _PLACES = {
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
     "Reptile": "adaptax.algorithms.reptile",
+    "SNAIL": "adaptax.algorithms.snail",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
     "Transformer": "adaptax.algorithms.transformer",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Bool, Key, PyTree
 
 from adaptax import keys, trees
 from adaptax.types import Fast, Memory, Out, Step, Theta
@@ -47,6 +47,23 @@ class Learner(eqx.Module):
         """One step: a distribution over actions, a value, and the next memory. Reads the first fields of `step` only."""
         raise NotImplementedError
 
+    def act_if(
+        self,
+        theta: Theta,
+        fast: Fast,
+        memory: Memory,
+        step: Step,
+        key: Key[Array, ""],
+        valid: Bool[Array, ""],
+    ) -> tuple[Out, Memory]:
+        """`act` in a stream that may stand still: where it is not `valid`, the memory stays and what is said is worth nothing.
+
+        The default chooses between two memories, leaf by leaf. A memory that is large, and of which a step writes little, is better
+        written in place.
+        """
+        out, after = self.act(theta, fast, memory, step, key)
+        return out, trees.where(valid, after, memory)
+
     def unroll(
         self, theta: Theta, fast: Fast, memory: Memory, steps: Step, stream_key: Key[Array, ""]
     ) -> tuple[Out, Memory]:
@@ -57,8 +74,9 @@ class Learner(eqx.Module):
 
         def step_once(memory, inputs):
             step, t = inputs
-            out, after = self.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
-            return trees.where(step.valid, after, memory), out
+            row_key = keys.row(stream_key, t, keys.ACT)
+            out, memory = self.act_if(theta, fast, memory, step, row_key, step.valid)
+            return memory, out
 
         ts = jnp.arange(steps.obs.shape[0])
         memory, outs = jax.lax.scan(step_once, memory, (steps, ts))

@@ -22,6 +22,7 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
@@ -116,6 +117,7 @@ DISTILLATION = AlgorithmDistillation(
     heads=2,
     minibatches=2,
 )
+SNAIL_ = SNAIL(tasks=TASKS, hidden=5, filters=3, keys=4, values=3, epochs=2, minibatches=2)
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
 PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, adaptive=True)
@@ -150,6 +152,8 @@ ALGORITHMS = {
     "transformer, continuous": _case(dataclasses.replace(TRANSFORMER, context=0), Push()),
     "algorithm-distillation": _case(DISTILLATION, Corridor()),
     "algorithm-distillation, continuous": _case(DISTILLATION, Push()),
+    "snail": _case(SNAIL_, Corridor()),
+    "snail, continuous": _case(dataclasses.replace(SNAIL_, hidden=6), Push()),
     "maml": _case(MAML_, Corridor()),
     "maml, masked": _case(MAML_, GatedCorridor()),
     "maml, continuous": _case(MAML_, Push()),
@@ -191,6 +195,7 @@ SUPERVISED = {
     ),
     "l2o": _case(L2O_, Sinusoid(shots=5, queries=4)),
     "multi-task": _case(MULTI_TASK, Sinusoid(shots=5, queries=4)),
+    "snail": _case(SNAIL_, Sinusoid(shots=5, queries=4)),
 }
 """On labelled examples."""
 LEARNERS = PROBES | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}

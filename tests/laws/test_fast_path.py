@@ -52,7 +52,10 @@ def check(case: Case) -> None:
     )
     features = lifetime.features[0] if learner.told else None
     fast = learner.begin(theta, jax.random.key(8), features)
-    memory = jax.tree.map(lambda x: x + 0.3, learner.remember(theta))
+    # A memory that has seen another stream, and differs from what it would be then: all of it matters.
+    seen = trees.index(lifetime.rounds, (1, 0, 0))
+    _, memory = Learner.unroll(learner, theta, fast, learner.remember(theta), seen, jax.random.key(9))
+    memory = jax.tree.map(lambda x: x + 0.3 if jnp.issubdtype(x.dtype, jnp.floating) else x, memory)
     weights = jnp.linspace(0.0, 2.0, 16)
     (fast_gradient, fast_said), (gradient, said) = both_ways(learner, theta, fast, memory, steps, weights)
     keep = np.asarray(steps.valid)

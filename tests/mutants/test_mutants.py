@@ -27,6 +27,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
+from networks import test_causal
 from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot
 from tasks import test_mdp_policies, test_two_step
@@ -39,6 +40,7 @@ RETURNS = "adaptax.estimators.returns"
 PROGRAM = "adaptax.training.program"
 GRADIENT = "adaptax.adaptation.gradient:GradientLearner"
 OUTER = "adaptax.outer"
+CAUSAL = "adaptax.networks.causal"
 RL2, MEMORY_PPO = "adaptax.algorithms.rl2", "adaptax.algorithms.memory_ppo"
 MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
@@ -64,6 +66,10 @@ def rows(layout: str) -> Callable[[], None]:
 
 def fast_path() -> None:
     test_fast_path.check(LEARNERS["rl2"])
+
+
+def causal_fast_path() -> None:
+    test_fast_path.check(LEARNERS["snail"])
 
 
 def joined_episodes() -> None:
@@ -98,8 +104,8 @@ MUTANTS = {
     # how experience is made
     "memory is reset at an episode's border": Mutant(
         f"{COLLECT}:collect_row",
-        "    alive = stream.remaining > 0",
-        "    memory_after = trees.where(ended, learner.remember(theta), memory_after)\n    alive = stream.remaining > 0",
+        "    elapsed = stream.elapsed + 1",
+        "    elapsed = stream.elapsed + 1\n    memory = trees.where(outcome.terminated, learner.remember(theta), memory)",
         replay_ratio("rl2"),
     ),
     "the previous action is zeroed at an episode's border": Mutant(
@@ -488,6 +494,35 @@ MUTANTS = {
         "trees.add(particles.accumulated, ε)",
         "ε",
         test_persistent_es.check_particles,
+    ),
+    # blocks that look back
+    "a convolution looks back one row too few": Mutant(
+        f"{CAUSAL}:TemporalConvolution.unroll", "past[:rows]", "past[1 : rows + 1]", test_causal.check_convolution_by_hand
+    ),
+    "a convolution's ring is written in rows that are not valid": Mutant(
+        f"{CAUSAL}:TemporalConvolution.step", "jnp.where(valid, jnp.stack(ahead), before)", "jnp.stack(ahead)",
+        test_causal.check_rings,
+    ),
+    "a convolution's ring is off by one": Mutant(
+        f"{CAUSAL}:TemporalConvolution.step", "position % dilations", "(position + 1) % dilations", causal_fast_path
+    ),
+    "attention's window is one row too long": Mutant(
+        f"{CAUSAL}:Attention.unroll", "(t < j)", "(t <= j)", test_causal.check_attention_by_hand
+    ),
+    "attention overlooks the present row": Mutant(
+        f"{CAUSAL}:Attention.step", "<= position", "< position", causal_fast_path
+    ),
+    "attention reads slots that are empty": Mutant(
+        f"{CAUSAL}:Attention.unroll", " & (j >= self.capacity - position)", "", test_causal.check_attention_by_hand
+    ),
+    "the ring is left where the round began": Mutant(
+        f"{CAUSAL}:_through_ring", "position + count, axis", "position, axis", test_causal.check_rings
+    ),
+    "what is said goes back to the wrong rows": Mutant(
+        "adaptax.algorithms.snail:SNAILLearner.unroll", "jnp.argsort(order)", "order", causal_fast_path
+    ),
+    "the support is read before adaptation": Mutant(
+        "adaptax.collection.few_shot:predict", "read=adaptations > 0", "read=True", test_few_shot.check_unread
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -101,6 +101,22 @@ def test_classification_predicts_classes(tmp_path):
         predictor.predict(x[:, :1])
 
 
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_learner_that_remembers_reads_arrays(kind):
+    classes = kind == "classification"
+    tasks = [sides() if classes else line(10) for _ in range(50)]
+    family = ax.tasks.from_arrays(tasks, shots=5, kind=kind)
+    config = ax.SNAIL(tasks=16, hidden=16, filters=8, keys=8, values=8, lr=3e-3)
+    run = ax.train(config, family, 150, report=ax.silent)
+    curve = ax.evaluate(run, tasks=20).curve().mean((0, 1))
+    assert curve.shape == (2,) and curve[1] > curve[0] + 0.1, curve
+    x, y = tasks[0]
+    told, untold = run.fit(x[:5], y[:5]), run.fit(x[:5], y[:5], adaptations=0)
+    other = run.fit(x[:5], 1 - y[:5], adaptations=0)
+    np.testing.assert_array_equal(untold.predict(x), other.predict(x))
+    assert told.predict(x).shape == untold.predict(x).shape == (len(x),) if classes else (len(x), 1)
+
+
 @pytest.mark.parametrize(
     "tasks, options, sentence",
     [

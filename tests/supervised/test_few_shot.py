@@ -52,7 +52,7 @@ class Reader(Learner):
 
 def check_labels() -> None:
     one = trees.index(data(), 0)
-    out = predict(Reader(), jnp.zeros(()), one, 0)
+    out = predict(Reader(), jnp.zeros(()), one, 1)
     np.testing.assert_allclose(out.dist.mean[:, 0], np.full(4, one.support.action.sum()), rtol=1e-5)
 
 
@@ -65,11 +65,40 @@ def check_labels_of_a_filled_support() -> None:
     x, y = jnp.zeros((3, 1)), jnp.array([[1.0], [2.0], [99.0]])
     examples = Examples(x, y, x, jnp.zeros((3, 1)), jnp.array([True, True, False]))
     one = few_shot(FAMILY.spec, examples, None, jax.random.key(0))
-    np.testing.assert_array_equal(predict(Reader(), jnp.zeros(()), one, 0).dist.mean[:, 0], [3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(predict(Reader(), jnp.zeros(()), one, 1).dist.mean[:, 0], [3.0, 3.0, 3.0])
 
 
 def test_memory_reads_no_row_that_only_fills_up():
     check_labels_of_a_filled_support()
+
+
+def check_unread() -> None:
+    """Before adaptation nothing precedes a query: no support, no label of one."""
+    one, learner = trees.index(data(), 0), Reader()
+    for out in (
+        predict(learner, jnp.zeros(()), one, 0),
+        trees.index(prediction_curve(learner, jnp.zeros(()), one, 2)[0], 0),
+    ):
+        np.testing.assert_array_equal(out.dist.mean, jnp.zeros((4, 1)))
+    case = SUPERVISED["snail"]
+    other = dataclasses.replace(one, support=trees.index(data(), 1).support)
+    other = dataclasses.replace(
+        other, query=dataclasses.replace(one.query, prev_action=one.query.prev_action + 1)
+    )
+    theta = case.theta
+    ask = eqx.filter_jit(lambda few, k: predict(case.learner, theta, few, k).dist.mean)
+    np.testing.assert_array_equal(ask(one, 0), ask(other, 0))
+    assert not np.allclose(ask(one, 1), ask(other, 1), atol=1e-2)
+
+
+def test_before_adaptation_the_support_is_unread():
+    check_unread()
+
+
+def test_to_adapt_again_is_nothing_to_a_learner_that_remembers():
+    algorithm = SUPERVISED["snail"].algorithm
+    assert algorithm is not None
+    assert [algorithm.test_layout(n).rounds for n in (None, 0, 1, 5)] == [2, 1, 2, 2]
 
 
 @pytest.mark.parametrize("name", SUPERVISED)

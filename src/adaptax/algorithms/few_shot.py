@@ -42,12 +42,14 @@ class FewShotAlgorithm(Algorithm):
     max_gradient_norm: Array
 
     def __init__(
-        self, config: Any, spec: Spec, learner: Learner, adaptations: int, objective: Objective = "mean", cvar_share: float = 1.0
+        self, config: Any, spec: Spec, learner: Learner, adaptations: int, objective: Objective = "mean", cvar_share: float = 1.0,
+        floats_per_row: int | None = None,
     ):  # fmt: skip
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
         of_a_step = learner.floats_of_a_step if isinstance(learner, GradientLearner) else 0
-        self.floats_per_task = max(spec.support * max(config.hidden, default=1), of_a_step)
+        width = max(config.hidden, default=1) if floats_per_row is None else floats_per_row
+        self.floats_per_task = max(spec.support * width, of_a_step)
         self.objective, self.cvar_share = objective, jnp.array(cvar_share)
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
 
@@ -89,6 +91,17 @@ class FewShotAlgorithm(Algorithm):
     def unadapted(self, theta: Theta, data: FewShot) -> Array:
         """The score of one task's queries before adaptation."""
         return query_score(predict(self.learner, theta, data, 0), data.query)
+
+
+class MemoryFewShotAlgorithm(FewShotAlgorithm):
+    """The same for learners that remember: to adapt is to read the support, once."""
+
+    def __init__(self, config: Any, spec: Spec, learner: Learner, floats_per_row: int):
+        super().__init__(config, spec, learner, adaptations=1, floats_per_row=floats_per_row)
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """Two points: before the support has been read, and after; of `episodes` more than one are one."""
+        return dataclasses.replace(self.layout, rounds=1 + (episodes != 0))
 
 
 def query_error(out: Out, query: Step) -> Array:

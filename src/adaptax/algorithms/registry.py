@@ -17,6 +17,7 @@ from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
@@ -124,6 +125,14 @@ ENTRIES: dict[str, Entry] = {
         AlgorithmDistillation(),
         learns_on=(),
         updates=200,
+    ),
+    "snail": Entry(
+        "convolutions and attention over all that was seen of the task (Mishra et al. 2018)",
+        "context",
+        SNAIL(),
+        learns_on=(),
+        updates=300,
+        supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",

@@ -153,7 +153,8 @@ def collect_row(
         episode=stream.episode,
         action_mask=family.action_mask(stream.env, task),
     )
-    out, memory_after = learner.act(theta, fast, memory, seen, keys.row(stream_key, t, keys.ACT))
+    alive = stream.remaining > 0
+    out, memory = learner.act_if(theta, fast, memory, seen, keys.row(stream_key, t, keys.ACT), alive)
     action = out.dist.mode() if modal else out.dist.sample(keys.row(stream_key, t, keys.SAMPLE))
     env, outcome = family.step(
         keys.row(stream_key, t, keys.STEP), stream.env, to_environment(spec.action, action), task
@@ -173,8 +174,7 @@ def collect_row(
         elapsed=jnp.where(ended, 0, elapsed),
         remaining=stream.remaining if layout.episodes is None else stream.remaining - ended,
     )
-    alive = stream.remaining > 0
-    memory, after = trees.where(alive, (memory_after, after), (memory, stream))
+    after = trees.where(alive, after, stream)
     step = Step(
         **{
             name: getattr(seen, name)

@@ -5,6 +5,8 @@ fast ← begin;  fast ← adapt(fast, support), as often as asked;  memory ← u
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
@@ -55,9 +57,10 @@ def _rows(x: Array, y: Array, before: Array, valid: Bool[Array, " n"] | None) ->
 
 
 def predict(learner: Learner, theta: Theta, data: FewShot, adaptations: int) -> Out:
-    """Out[Q] of ONE task after so many adaptations, differentiable in theta."""
+    """Out[Q] of ONE task after so many adaptations, differentiable in theta; after none, the support has not been read."""
     fast = learner.begin(theta, keys.begin(data.keys), data.features if learner.told else None)
-    return answers(learner, theta, adapted_to(learner, theta, data, fast, adaptations), data)
+    fast = adapted_to(learner, theta, data, fast, adaptations)
+    return answers(learner, theta, fast, data, read=adaptations > 0)
 
 
 def prediction_curve(
@@ -69,11 +72,12 @@ def prediction_curve(
         fast = learner.begin(theta, keys.begin(data.keys), data.features if learner.told else None)
 
     def once(fast: Fast, k: Array) -> tuple[Fast, Out]:
-        return _adapt(learner, theta, fast, data, k), answers(learner, theta, fast, data)
+        fast = _adapt(learner, theta, fast, data, k)
+        return fast, answers(learner, theta, fast, data)
 
+    first = answers(learner, theta, fast, data, read=False)
     fast, outs = jax.lax.scan(once, fast, jnp.arange(adaptations))
-    last = answers(learner, theta, fast, data)
-    return jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), outs, last), fast
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, outs), fast
 
 
 def pooled(data: FewShot) -> Step:
@@ -93,13 +97,20 @@ def _adapt(learner: Learner, theta: Theta, fast: Fast, data: FewShot, k: Array) 
     return learner.adapt(theta, fast, trees.index(data.support, jnp.newaxis), keys.adapt(data.keys, k))
 
 
-def answers(learner: Learner, theta: Theta, fast: Fast, data: FewShot) -> Out:
-    """Out[Q]: what the learner, having read the support, says of each query, none of which sees another."""
-    stream_key = keys.stream(data.keys, 0, 0)
-    _, memory = learner.unroll(theta, fast, learner.remember(theta), data.support, stream_key)
+def answers(learner: Learner, theta: Theta, fast: Fast, data: FewShot, read: bool = True) -> Out:
+    """Out[Q]: what the learner says of each query, none of which sees another.
+
+    `read`: its memory has been through the support; else nothing precedes a query.
+    """
+    stream_key, memory, query = keys.stream(data.keys, 0, 0), learner.remember(theta), data.query
+    if read:
+        _, memory = learner.unroll(theta, fast, memory, data.support, stream_key)
+    else:
+        nothing, start = jnp.zeros_like(query.prev_action), jnp.ones_like(query.first)
+        query = dataclasses.replace(query, prev_action=nothing, first=start)
 
     def one(row: Step) -> Out:
         unlabelled = Step(row.obs, row.prev_action, row.prev_reward, row.first, row.episode)
         return learner.act(theta, fast, memory, unlabelled, stream_key)[0]
 
-    return jax.vmap(one, axis_name=QUERY_AXIS)(data.query)
+    return jax.vmap(one, axis_name=QUERY_AXIS)(query)

@@ -223,7 +223,8 @@ def _decide(learner, theta, per_task, space, modal, fast, memory, kept, task_key
         memory = trees.where(restore, kept, memory)
         kept = trees.where(keep, memory, kept)
         stream_key = keys.stream(key, k, n)
-        out, after = learner.act(theta, fast, memory, Step(**seen), keys.row(stream_key, t, keys.ACT))
+        row_key = keys.row(stream_key, t, keys.ACT)
+        out, memory = learner.act_if(theta, fast, memory, Step(**seen), row_key, acting)
         action = out.dist.mode() if modal else out.dist.sample(keys.row(stream_key, t, keys.SAMPLE))
         said = {
             "action": action,
@@ -232,7 +233,7 @@ def _decide(learner, theta, per_task, space, modal, fast, memory, kept, task_key
             "logp": out.dist.log_prob(action),
             "aux": out.aux,
         }
-        return said, to_environment(space, action), trees.where(acting, after, memory), kept
+        return said, to_environment(space, action), memory, kept
 
     def task(theta, fast, key, memory, kept, inputs):
         ns = jnp.arange(inputs[1].shape[0])

@@ -27,7 +27,7 @@ class Predictor:
         self, learner: Learner, spec: Spec, theta: Theta, family: SupervisedFamily, x: Any, y: Any, adaptations: int, seed: int
     ):  # fmt: skip
         self.spec = spec
-        self._learner, self._theta, self._family = learner, theta, family
+        self._learner, self._theta, self._family, self._read = learner, theta, family, adaptations > 0
         self._x, self._y = _inputs(spec, family, x), _labels(spec, family, y)
         if len(self._x) != len(self._y) or len(self._x) == 0:
             raise AdaptaxError(
@@ -57,7 +57,7 @@ class Predictor:
         x = _inputs(self.spec, self._family, x)
         labels = jnp.zeros((len(x), *self._y.shape[1:]), self._y.dtype)
         data = few_shot(self.spec, Examples(self._x, self._y, x, labels), None, self._key)
-        return eqx.filter_jit(answers)(self._learner, self._theta, self._fast, data).dist
+        return eqx.filter_jit(answers)(self._learner, self._theta, self._fast, data, self._read).dist
 
 
 def _inputs(spec: Spec, family: SupervisedFamily, x: Any) -> jax.Array:

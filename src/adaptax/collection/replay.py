@@ -167,8 +167,8 @@ def _peek_all(learner, theta, fast, memory, steps, lifetime, k):
 
         def row(memory, inputs):
             step, t = inputs
-            _, after = learner.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
-            memory = trees.where(step.valid, after, memory)
+            row_key = keys.row(stream_key, t, keys.ACT)
+            _, memory = learner.act_if(theta, fast, memory, step, row_key, step.valid)
             return memory, _peek(learner, theta, fast, memory, step)
 
         return jax.lax.scan(row, memory, (steps, jnp.arange(steps.obs.shape[0])))[1]

@@ -1,4 +1,4 @@
-"""Learners that remember on Bernoulli bandits, beside the reference policies: the tables of Duan et al. 2016 and Mishra et al. 2018."""
+"""Learners that remember on Bernoulli bandits, beside the reference policies (Duan et al. 2016; Mishra et al. 2018)."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def lifetime_table(
     not_below: str | None = None,
 ) -> Outcome:
     """Mean total reward of each learner over its seeds and `tasks` unseen tasks, and of each reference, whose totals [M] on the
-    same tasks are given; `ceilings`: what is known exactly. Learners claim to reach their `goals`, and not to be significantly below
-    the reference `not_below`."""
+    same tasks are given; `ceilings`: what is known exactly. Learners claim to reach their `goals`, and not to be
+    significantly below the reference `not_below`."""
     totals: dict[str, np.ndarray] = {name: values[None] for name, values in references.items()}
     for name, members in runs.items():
         result = evaluate(members, "test", tasks, label=name)
@@ -69,7 +69,13 @@ def lifetime_table(
         result.save(folder / "evaluation" / "test.safetensors")
         totals[name] = result.scores()
     rows = [
-        (name, f"{x.mean():.3f}", _interval(x), _seeds(x, runs.get(name, ())), _published(published.get(name)))
+        (
+            name,
+            f"{x.mean():.3f}",
+            _interval(x),
+            _seeds(x, runs.get(name, ())),
+            _published(published.get(name)),
+        )
         for name, x in sorted(totals.items(), key=lambda item: item[1].mean())
     ]
     rows += [(name, f"{value:.3f}", "", "", "") for name, value in ceilings.items()]
@@ -77,11 +83,15 @@ def lifetime_table(
         Claim(f"{name} earns {totals[name].mean():.2f}, at least {goal:g}", totals[name].mean() >= goal)
         for name, goal in goals.items()
     ]
-    for name in runs if not_below else ():
+    for name in runs:
+        if not_below is None:
+            break
         behind = totals[not_below][0] - totals[name].mean(0)
         low, _ = statistics.normal_interval(behind)
         claims.append(
-            Claim(f"{name} is not significantly below {not_below} (difference {-behind.mean():+.3f})", low <= 0)
+            Claim(
+                f"{name} is not significantly below {not_below} (difference {-behind.mean():+.3f})", low <= 0
+            )
         )
     table = Table(title, ("", "mean", "95% interval", "each seed", source), rows, note)
     return Outcome([table], claims, [run.directory for m in runs.values() for run in m if run.directory])

@@ -1,0 +1,151 @@
+"""SNAIL: a simple neural attentive meta-learner.
+
+Mishra, Rohaninejad, Chen, Abbeel 2018 (arXiv 1707.03141). As in RL², the learner sees φ(o_t, a_{t−1}, r_{t−1}, d_{t−1}) and is
+trained on the return of the lifetime (see `memory_ppo.py`); but its memory is everything that it has seen. Temporal convolutions
+gather what is near, with 2ⁿ ≥ T rows in sight; attention picks single rows out of the whole past (§3):
+
+    x_t = φ(o_t, a_{t−1}, r_{t−1}, d_{t−1})      h = Att ∘ TC ∘ TC ∘ FC (x)      π, V = linear in h_t
+
+On labelled examples it reads the support as such a sequence, x_i beside the label of example i − 1, and then answers each query
+from the same memory. The loss is that of the queries.
+
+Good at: long lifetimes in which one moment matters much later; no gradient through a chain of T steps.
+Bad at: cheap steps (each reads the whole lifetime, and there are many more parameters than in a small GRU), streams longer than
+those it was trained on, of which it forgets the beginning.
+
+Where we depart from the paper: PPO instead of TRPO; a label stands in the row *after* its example, where everything that is found
+out stands in this library, so that on labelled examples too a convolution comes before the first attention.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from adaptax import trees
+from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.few_shot import MemoryFewShotAlgorithm
+from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
+from adaptax.learner import Learner
+from adaptax.networks.causal import Attention, Block, CausalMemory, CausalStack, TemporalConvolution
+from adaptax.networks.distributions import from_outputs
+from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.layers import Dense
+from adaptax.networks.normaliser import Normaliser
+from adaptax.types import Out, Spec, Step
+
+
+@dataclasses.dataclass(frozen=True)
+class SNAIL(MemoryPPO):
+    """SNAIL: temporal convolutions and attention over the whole lifetime, trained by PPO on its return."""
+
+    hidden: int = 32
+    """Units of the first, fully connected layer."""
+    filters: int = 32
+    """Channels that each dense block of a temporal convolution adds."""
+    keys: int = 32
+    """Length of the attention's queries and keys."""
+    values: int = 32
+    """Length of the attention's values."""
+
+    def build(self, spec: Spec) -> Algorithm:
+        """The algorithm for a family's spec."""
+        rows = spec.support + 1 if spec.supervised else self.steps(spec)
+        order = (
+            ("convolution", "attention") * 2
+            if spec.supervised
+            else ("convolution", "convolution", "attention")
+        )
+        learner = SNAILLearner(
+            spec=spec, rows=rows, order=order, hidden=self.hidden, filters=self.filters, keys=self.keys, values=self.values
+        )  # fmt: skip
+        algorithm = MemoryFewShotAlgorithm if spec.supervised else MemoryPPOAlgorithm
+        return algorithm(self, spec, learner, learner.floats_per_row)
+
+
+class Network(eqx.Module):
+    """Theta."""
+
+    embedding: Dense
+    stack: CausalStack
+    policy: Dense
+    value: Dense
+    log_std: Float[Array, " n"]
+    normaliser: Normaliser
+
+
+class SNAILLearner(Learner):
+    spec: Spec = eqx.field(static=True)
+    rows: int = eqx.field(static=True)
+    """Of a lifetime: what the convolutions have in sight at least, and attention at most."""
+    order: tuple[str, ...] = eqx.field(static=True)
+    """The blocks, from the input on."""
+    hidden: int = eqx.field(static=True)
+    filters: int = eqx.field(static=True)
+    keys: int = eqx.field(static=True)
+    values: int = eqx.field(static=True)
+
+    def init(self, key: Key[Array, ""]) -> Network:
+        k_in, k_policy, k_value, *k_blocks = jax.random.split(key, 3 + len(self.order))
+        blocks: list[Block] = []
+        width = self.hidden
+        for kind, k in zip(self.order, k_blocks, strict=True):
+            if kind == "convolution":
+                blocks.append(TemporalConvolution(width, self.filters, self.rows, k))
+            else:
+                blocks.append(Attention(width, self.keys, self.values, self.rows, k))
+            width = blocks[-1].n_out
+        return Network(
+            embedding=Dense(trial_inputs_size(self.spec), self.hidden, 2.0**0.5, k_in),
+            stack=CausalStack(tuple(blocks)),
+            policy=Dense(width, self.spec.action.size, 0.01, k_policy),
+            value=Dense(width, 1, 1.0, k_value),
+            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
+            normaliser=Normaliser.of(observation_size(self.spec)),
+        )
+
+    def trainable(self, theta: Network) -> Any:
+        return eqx.tree_at(
+            lambda t: t.normaliser,
+            super().trainable(theta),
+            jax.tree.map(lambda _: False, theta.normaliser),
+        )
+
+    def remember(self, theta: Network) -> CausalMemory:
+        return theta.stack.empty()
+
+    def act(self, theta, fast, memory, step, key):
+        return self.act_if(theta, fast, memory, step, key, jnp.array(True))
+
+    def act_if(
+        self, theta: Network, fast: None, memory: CausalMemory, step: Step, key: Array, valid: Bool[Array, ""]
+    ) -> tuple[Out, CausalMemory]:
+        h, memory = theta.stack.step(memory, self._embedded(theta, step), valid)
+        return self._out(theta, h, step), memory
+
+    def unroll(self, theta, fast, memory, steps, stream_key):
+        # The rows that count come first, as the blocks want them; what is said of each goes back to its place.
+        order = jnp.argsort(~steps.valid, stable=True)
+        steps = trees.index(steps, order)
+        xs = jax.vmap(lambda s: self._embedded(theta, s))(steps)
+        hs, memory = theta.stack.unroll(memory, xs, steps.valid.sum())
+        outs = jax.vmap(lambda h, s: self._out(theta, h, s))(hs, steps)
+        return trees.index(outs, jnp.argsort(order)), memory
+
+    @property
+    def floats_per_row(self) -> int:
+        """What the widest layer says of one row, or attention of one row's past."""
+        theta = eqx.filter_eval_shape(self.init, jax.random.key(0))
+        return max(theta.stack.n_out, 2 * self.rows)
+
+    def _embedded(self, theta: Network, step: Step) -> Float[Array, " hidden"]:
+        return jax.nn.relu(theta.embedding(trial_inputs(self.spec, theta.normaliser, step)))
+
+    def _out(self, theta: Network, h: Float[Array, " width"], step: Step) -> Out:
+        dist = from_outputs(self.spec.action, theta.policy(h), theta.log_std, step.action_mask)
+        return Out(dist, theta.normaliser.to_value(theta.value(h)[0]))
