@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adaptax.cli.check_family import CheckFamily
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.two_step import TwoStep, TwoStepState, TwoStepTask, stay_probabilities, trials
 
@@ -128,3 +129,8 @@ def test_tasks_and_sizes():
     for wrong in ({"common": 0.4}, {"reversal": 1.5}, {"trials": 0}):
         with pytest.raises(AdaptaxError, match="two-step task"):
             TwoStep(**wrong)
+
+
+def test_the_family_keeps_its_contract_and_is_checked_by_name(capsys):
+    assert CheckFamily("two-step").execute() == 0
+    assert "TwoStep is ready to be trained on." in capsys.readouterr().out
