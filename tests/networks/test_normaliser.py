@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from adaptax.networks.encoding import encode_action, trial_inputs, trial_inputs_size, zero_action
+from adaptax.networks.layers import Dense
 from adaptax.networks.normaliser import Moments, Normaliser
 from adaptax.types import Box, Discrete, MultiDiscrete, Spec, Step
 
@@ -88,3 +90,17 @@ def test_the_inputs_of_a_trial():
     np.testing.assert_allclose(say(True, 1), [0.5, -0.5, 0, 0, 1, 3, 1], rtol=1e-6)
     np.testing.assert_allclose(say(False, 1), [0.5, -0.5, 0, 0, 1, 3, 0], rtol=1e-6)
     assert len(say(False, 1)) == trial_inputs_size(spec)
+
+
+def test_values_stay_while_their_units_move():
+    """PopArt by hand: units of mean 0 and deviation 1 become mean 10 and deviation 5."""
+    before = Normaliser.of(2)
+    after = eqx.tree_at(
+        lambda n: (n.value.mean, n.value.variance), before, (jnp.array([10.0]), jnp.array([25.0]))
+    )
+    head = Dense(3, 1, 1.0, jax.random.key(0))
+    x = jnp.array([0.3, -1.0, 2.0])
+    kept = after.keep_values(head, before)
+    np.testing.assert_allclose(after.to_value(kept(x)[0]), before.to_value(head(x)[0]), rtol=1e-6)
+    np.testing.assert_allclose(kept.bias, [-2.0], rtol=1e-6)
+    np.testing.assert_allclose(kept.weight, head.weight / 5, rtol=1e-6)

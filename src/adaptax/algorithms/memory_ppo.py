@@ -57,7 +57,7 @@ class MemoryPPO:
 class MemoryPPOAlgorithm(Algorithm):
     """max_θ  E_task E_π Σ_t γᵗ r_t, t running over all episodes of the lifetime, by clipped steps.
 
-    Theta has a `normaliser`; `Out.value` is in the units of returns.
+    Theta has a `normaliser`, and in `value` the critic's last layer; `Out.value` is in the units of returns.
     """
 
     learner: Learner
@@ -119,7 +119,9 @@ class MemoryPPOAlgorithm(Algorithm):
             floats_per_task=self.layout.steps * self.layout.streams * self.floats_per_step,
         )  # fmt: skip
         theta = eqx.combine(params, frozen)
-        theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser.update(lifetime.rounds, target))
+        after = normaliser.update(lifetime.rounds, target)
+        kept = after.keep_values(theta.value, normaliser)
+        theta = eqx.tree_at(lambda t: (t.normaliser, t.value), theta, (after, kept))
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
 
     def advantages(self, rows: Step) -> tuple[Float[Array, "K N T"], Float[Array, "K N T"]]:

@@ -218,7 +218,9 @@ class MultiTaskAlgorithm(Algorithm):
             floats_per_task=self.layout.streams * self.layout.steps * max(self.learner.hidden, default=1),
         )  # fmt: skip
         theta = eqx.combine(params, frozen)
-        theta = eqx.tree_at(lambda t: t.normaliser, theta, normaliser.update(lifetime.rounds, target))
+        after = normaliser.update(lifetime.rounds, target)
+        kept = after.keep_values(theta.critic.layers[-1], normaliser)
+        theta = eqx.tree_at(lambda t: (t.normaliser, t.critic.layers[-1]), theta, (after, kept))
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
 
     def advantages(

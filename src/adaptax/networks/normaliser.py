@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from adaptax.networks.layers import Dense
 from adaptax.types import Step
 
 
@@ -71,6 +72,15 @@ class Normaliser(eqx.Module):
     def from_value(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """From the units of returns to the network's."""
         return (v - self.value.mean[0]) / self.value.deviation[0]
+
+    def keep_values(self, head: Dense, before: Normaliser) -> Dense:
+        """The critic's last layer that says in these units of value what `head` said in those of before (PopArt, van Hasselt et al.
+        2016, eq. 6): a critic whose units move under it chases targets that it has moved itself."""
+        shrink = before.value.deviation[0] / self.value.deviation[0]
+        shift = (before.value.mean[0] - self.value.mean[0]) / self.value.deviation[0]
+        return eqx.tree_at(
+            lambda d: (d.weight, d.bias), head, (shrink * head.weight, shrink * head.bias + shift)
+        )
 
     def update(self, steps: Step, returns: Float[Array, "..."]) -> Normaliser:
         """With a batch of rows (any leading axes) and their returns-to-go added."""

@@ -67,7 +67,8 @@ def cell(episodes: int, minutes: int) -> Figure:
             tasks=PROCESSES,
             source="published",
             note="Every policy meets the same processes. The references know the prior that these are drawn from; those "
-            "published did not. Their parameters are tuned on other processes. Published: Duan et al. 2016; SNAIL: Mishra et al. 2018.",
+            "published did not. Their parameters are tuned on other processes. Published: Duan et al. 2016; SNAIL: Mishra et "
+            "al. 2018.",
         )
 
     rl2, snail = PUBLISHED[episodes][-2:]
