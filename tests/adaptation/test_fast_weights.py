@@ -25,7 +25,9 @@ def check_attention() -> None:
     query, two = jnp.array([2.0, 0.0]), [[3.0, 0.0], [0.0, 0.5]]
     found = memory(two, [True, True]).attention(query, jnp.array(1.0))
     np.testing.assert_allclose(found, [e / (1 + e), 1 / (1 + e)], rtol=1e-5)
-    np.testing.assert_allclose(memory(two, [True, True]).attention(query, jnp.array(50.0)), [1.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(
+        memory(two, [True, True]).attention(query, jnp.array(50.0)), [1.0, 0.0], atol=1e-6
+    )
     three = [*two, [2.0, 0.0]]
     found = memory(three, [True, True, False]).attention(query, jnp.array(1.0))
     np.testing.assert_allclose(found, [e / (1 + e), 1 / (1 + e), 0.0], rtol=1e-5)
@@ -57,7 +59,9 @@ def check_coordinatewise() -> None:
     """Equal gradients of one leaf make equal weights, wherever they stand."""
     like = Dense(3, 2, 1.0, jax.random.key(0))
     g = eqx.tree_at(
-        lambda d: (d.weight, d.bias), like, (jnp.array([[1.0, -2.0, 1.0], [-2.0, 3.0, 1.0]]), jnp.array([1.0, 3.0]))
+        lambda d: (d.weight, d.bias),
+        like,
+        (jnp.array([[1.0, -2.0, 1.0], [-2.0, 3.0, 1.0]]), jnp.array([1.0, 3.0])),
     )
     task = TaskGenerator(like, 4, jax.random.key(1))
     for weight in (

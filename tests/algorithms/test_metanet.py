@@ -45,7 +45,7 @@ def check_generation() -> None:
     """A line y = wx + b: of each example the gradient is 2(ŷ − y)(x, 1), and the fast weights are m of it."""
     learner = dataclasses.replace(SMALL, hidden=()).build(FAMILY.spec).learner
     one = data()
-    x, y = one.support.obs, one.support.action
+    y = one.support.action
 
     @eqx.filter_jit
     def both(learner, one):
@@ -135,7 +135,9 @@ def check_filling() -> None:
     case, one = SUPERVISED["metanet"], data()
     valid = jnp.array([True, True, True, False, False])
     rows = dataclasses.replace(one.support, valid=valid)
-    spoiled = dataclasses.replace(rows, obs=jnp.where(valid[:, None], rows.obs, 99.0), action=rows.action * valid[:, None])
+    spoiled = dataclasses.replace(
+        rows, obs=jnp.where(valid[:, None], rows.obs, 99.0), action=rows.action * valid[:, None]
+    )
     some, other = (dataclasses.replace(one, support=s) for s in (rows, spoiled))
     np.testing.assert_array_equal(asked(case, some), asked(case, other))
     few = dataclasses.replace(one, support=trees.index(one.support, slice(3)))
@@ -162,9 +164,7 @@ def check_derivatives() -> None:
     with jax.enable_x64(True):
         learner = SMALL.build(FAMILY.spec).learner
         theta = scrambled(learner, learner.init(jax.random.key(0)))
-        theta, one = jax.tree.map(
-            lambda x: x.astype(float) if x.dtype == jnp.float32 else x, (theta, data())
-        )
+        theta, one = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, (theta, data()))
         generating = lambda t: (t.task_generator, t.example_generator, t.log_sharpness)  # noqa: E731
 
         @jax.jit
@@ -179,9 +179,11 @@ def check_derivatives() -> None:
             leaves, treedef = jax.tree.flatten(parts[i])
             draws = [jax.random.normal(jax.random.key(7 * i + j), x.shape) for j, x in enumerate(leaves)]
             direction = (*zero[:i], jax.tree.unflatten(treedef, draws), *zero[i + 1 :])
-            step = lambda ε, direction=direction: error(jax.tree.map(lambda p, d: p + ε * d, parts, direction))  # noqa: E731
+            step = lambda ε, direction=direction: error(trees.add(parts, trees.scale(ε, direction)))  # noqa: E731
             difference = (step(1e-6) - step(-1e-6)) / 2e-6
-            analytic = sum(jnp.vdot(s, d) for s, d in zip(*map(jax.tree.leaves, (slope, direction)), strict=True))
+            analytic = sum(
+                jnp.vdot(s, d) for s, d in zip(*map(jax.tree.leaves, (slope, direction)), strict=True)
+            )
             assert abs(float(analytic)) > 1e-4, i
             np.testing.assert_allclose(analytic, difference, rtol=1e-4)
 
@@ -208,12 +210,12 @@ def test_what_is_read_of_gradients_is_constant():
 def test_it_learns_which_arm_pays():
     """Before adaptation nothing is known, and half the pulls pay; ten pulls tell the arm."""
     config = dataclasses.replace(
-        SMALL, tasks=16, streams=10, hidden=(8,), generator_hidden=8, lr=2e-2, epochs=4, max_kl_nats=0.3
+        SMALL, tasks=16, streams=10, hidden=(8,), generator_hidden=8, lr=5e-3, epochs=4, max_kl_nats=0.1
     )
-    metrics = trained(config, TwoArms(), 64)
+    metrics = trained(config, TwoArms(), 32)
     before, after = metrics["return_before_adaptation"], metrics["return"]
     assert abs(before[-10:].mean() - 0.5) < 0.1
-    assert after[-10:].mean() > 0.9
+    assert after[-10:].mean() > 0.95
 
 
 def blobs(rng: np.random.Generator, tasks: int) -> list[tuple[np.ndarray, ...]]:
@@ -230,7 +232,9 @@ def blobs(rng: np.random.Generator, tasks: int) -> list[tuple[np.ndarray, ...]]:
 def test_it_learns_labels_that_only_the_support_tells():
     rng = np.random.default_rng(0)
     family = ax.tasks.from_arrays(blobs(rng, 200), blobs(rng, 20), kind="classification")
-    config = dataclasses.replace(SMALL, tasks=10, hidden=(16,), activation="relu", generator_hidden=8, lr=1e-2)
+    config = dataclasses.replace(
+        SMALL, tasks=10, hidden=(16,), activation="relu", generator_hidden=8, lr=1e-2
+    )
     metrics = trained(config, family, 192)
     assert metrics["return_before_adaptation"][-20:].mean() < 0.5
     assert metrics["return"][-20:].mean() > 0.9

@@ -123,7 +123,13 @@ L2O_ = L2O(
 )
 EVOLVED = EvolvedL2O(tasks=TASKS, streams=2, horizon=2, truncation=1, hidden=(4,), optimizer_hidden=4)
 METANET = MetaNet(
-    tasks=TASKS, streams=2, hidden=(8, 8), embedding_hidden=(4,), representation=3, generator_hidden=4, epochs=2
+    tasks=TASKS,
+    streams=2,
+    hidden=(8, 8),
+    embedding_hidden=(4,),
+    representation=3,
+    generator_hidden=4,
+    epochs=2,
 )
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 

@@ -22,6 +22,7 @@ PLACES = (
     "crosscheck",
     "estimators",
     "laws",
+    "networks",
     "outer",
     "supervised",
 )

@@ -51,6 +51,4 @@ def test_without_fast_weights_it_is_the_slow_network():
         np.testing.assert_array_equal(
             augmented(mlp.layers, mlp.activation, fast, jnp.array(weights), x), mlp(x)
         )
-    assert not np.allclose(
-        augmented(mlp.layers, mlp.activation, fast, jnp.array([0.0, 1.0]), x), mlp(x)
-    )
+    assert not np.allclose(augmented(mlp.layers, mlp.activation, fast, jnp.array([0.0, 1.0]), x), mlp(x))

@@ -23,7 +23,7 @@ from adaptax.estimators.surrogates import lvc
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
-from adaptax.types import Lifetime, Out, Spec, Step
+from adaptax.types import Lifetime, Out, Step
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 

@@ -57,6 +57,8 @@ from adaptax.types import Lifetime, Out, Spec, Step
 class MetaNet(OuterLoop):
     """MetaNet: weights generated from the gradients of a few examples, and read by attention."""
 
+    hidden: tuple[int, ...] = (32, 32)
+    """Units of the base learner's hidden layers. The generation costs as much as it has weights, for each example."""
     fast_layers: int = 0
     """How many of the base learner's last layers have fast weights; 0: all."""
     slots: int = 0
@@ -170,15 +172,14 @@ class MetaNetLearner(PolicyGradientLearner):
 
     def act(self, theta, fast, memory, step, key):
         x = theta.normaliser.observation(step.obs)
-        key_of_x = self.represent(theta.embedding, fast.task, x)
-        return Out(self.decide(theta, fast.memory, theta.base, key_of_x, x, step.action_mask), jnp.zeros(())), memory
+        query = self.represent(theta.embedding, fast.task, x)
+        dist = self.decide(theta, fast.memory, theta.base, query, x, step.action_mask)
+        return Out(dist, jnp.zeros(())), memory
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
 
-    def represent(
-        self, embedding: MLP, task: tuple[Dense, ...], x: Float[Array, " n"]
-    ) -> Float[Array, " d"]:
+    def represent(self, embedding: MLP, task: tuple[Dense, ...], x: Float[Array, " n"]) -> Float[Array, " d"]:
         """u(x; Q, Q*)"""
         return augmented(embedding.layers, embedding.activation, task, jnp.ones(1), x)
 
@@ -192,7 +193,7 @@ class MetaNetLearner(PolicyGradientLearner):
 
     def adapt(self, theta, fast, batch, key):
         share = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
-        moved = lambda old, new: jax.tree.map(lambda x, y: x + share * (y - x), old, new)  # noqa: E731
+        moved = lambda share, old, new: jax.tree.map(lambda x, y: x + share * (y - x), old, new)  # noqa: E731
         examples = self.examples(theta, batch)
         everywhere = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
 
@@ -207,7 +208,7 @@ class MetaNetLearner(PolicyGradientLearner):
             return valid_mean(losses, examples.valid)
 
         state, Q_fast = theta.task_generator(fast.state, jax.grad(embedding_loss)(theta.embedding.layers))
-        state, task = moved((fast.state, fast.task), (state, trees.index(Q_fast, jnp.newaxis)))
+        state, task = moved(share, (fast.state, fast.task), (state, trees.index(Q_fast, jnp.newaxis)))
 
         representations = everywhere(lambda x: self.represent(theta.embedding, task, x))(examples.x)
         keys = jax.vmap(jax.vmap(valid_mean, (1, None)))(representations, examples.valid)
@@ -220,11 +221,13 @@ class MetaNetLearner(PolicyGradientLearner):
 
         W = self.augmented(theta.base)
         gradients = jax.vmap(jax.grad(example_loss), (None, 0, 0))(W, examples, representations)
-        values = jax.tree.map(
-            lambda old, new: old + share * new, fast.memory.values, jax.vmap(theta.example_generator)(gradients)
+        generated = jax.vmap(theta.example_generator)(gradients)
+        shares = jnp.where(examples.valid.any(1), share, 0.0)  # a slot that no example came to stays as it is
+        values = jax.vmap(lambda s, old, new: trees.add(old, trees.scale(s, new)))(
+            shares, fast.memory.values, generated
         )
-        written = examples.valid.any(1)
-        memory = ExampleMemory(moved(fast.memory.keys, keys), values, written | fast.memory.filled)
+        keys = jax.vmap(moved)(shares, fast.memory.keys, keys)
+        memory = ExampleMemory(keys, values, (shares > 0) | fast.memory.filled)
         return MetaNetFast(state, task, memory, fast.steps + 1)
 
     def examples(self, theta: MetaNetTheta, batch: Step) -> Examples:
@@ -240,7 +243,9 @@ class MetaNetLearner(PolicyGradientLearner):
         """L of each row; dists and rows of any one shape."""
 
         def one(dist: Distribution, action: Array, advantage: Array) -> Float[Array, ""]:
-            return prediction_error(dist, action) if self.spec.supervised else -dist.log_prob(action) * advantage
+            if self.spec.supervised:
+                return prediction_error(dist, action)
+            return -dist.log_prob(action) * advantage
 
         for _ in rows.valid.shape:
             one = jax.vmap(one)

@@ -207,11 +207,13 @@ ENTRIES: dict[str, Entry] = {
     "metanet": Entry(
         "weights generated from the gradients of a few examples (Munkhdalai & Yu 2017)",
         "gradient",
-        MetaNet(hidden=(32, 32)),
+        MetaNet(),
         learns_on=(),
+        updates=60,
         supervised=MetaNet(
             tasks=25, later_lr_factor=0.0, hidden=(40, 40), activation="relu", lr=1e-3, max_gradient_norm=10.0
         ),
+        supervised_updates=3000,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,

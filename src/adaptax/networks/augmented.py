@@ -21,8 +21,8 @@ def augmented(
 
         h ← φ(Wh + b) + φ(W*h + b*),    W* = Σ_s a_s W*_s,  b* = Σ_s a_s b*_s
 
-    The network's last layer has no φ. `fast` has leaves [slots, ...], and a is `weights`. φ(0) must be 0: with fast weights of zero,
-    or a = 0, it is the slow network.
+    The network's last layer has no φ. `fast` has leaves [slots, ...], and a is `weights`. φ(0) must be 0: with fast weights of
+    zero, or a = 0, it is the slow network.
     """
     plain = len(slow) - len(fast)
     for i, layer in enumerate(slow):
