@@ -62,8 +62,7 @@ class MetaNet(OuterLoop):
     fast_layers: int = 0
     """How many of the base learner's last layers have fast weights; 0: all."""
     slots: int = 0
-    """Places in the example memory, which examples share in turn where they are more; 0: one for each episode of a round, or for
-    each labelled example."""
+    """Places in the example memory, which more examples share in turn; 0: one for each episode of a round or labelled example."""
     embedding_hidden: tuple[int, ...] = (32,)
     """Units of the hidden layers of the embedding."""
     representation: int = 16
@@ -223,9 +222,8 @@ class MetaNetLearner(PolicyGradientLearner):
         gradients = jax.vmap(jax.grad(example_loss), (None, 0, 0))(W, examples, representations)
         generated = jax.vmap(theta.example_generator)(gradients)
         shares = jnp.where(examples.valid.any(1), share, 0.0)  # a slot that no example came to stays as it is
-        values = jax.vmap(lambda s, old, new: trees.add(old, trees.scale(s, new)))(
-            shares, fast.memory.values, generated
-        )
+        add = lambda share, old, new: trees.add(old, trees.scale(share, new))  # noqa: E731
+        values = jax.vmap(add)(shares, fast.memory.values, generated)
         keys = jax.vmap(moved)(shares, fast.memory.keys, keys)
         memory = ExampleMemory(keys, values, (shares > 0) | fast.memory.filled)
         return MetaNetFast(state, task, memory, fast.steps + 1)
