@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.l2o import L2O
     from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
+    from adaptax.algorithms.metanet import MetaNet
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
@@ -51,6 +52,7 @@ __all__ = [
     "AlgorithmDistillation",
     "Evaluation",
     "EvolvedL2O",
+    "MetaNet",
     "MultiTask",
     "PlainProgress",
     "ProMP",
@@ -79,6 +81,7 @@ _PLACES = {
     "L2O": "adaptax.algorithms.l2o",
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
+    "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PlainProgress": "adaptax.training.progress",
     "ProMP": "adaptax.algorithms.promp",

@@ -18,6 +18,7 @@ from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
@@ -137,6 +138,15 @@ L2O_ = L2O(
     max_kl_nats=1.0,
 )
 EVOLVED = EvolvedL2O(tasks=TASKS, streams=2, horizon=2, truncation=1, hidden=(4,), optimizer_hidden=4)
+METANET = MetaNet(
+    tasks=TASKS,
+    streams=2,
+    hidden=(8, 8),
+    embedding_hidden=(4,),
+    representation=3,
+    generator_hidden=4,
+    epochs=2,
+)
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -173,6 +183,8 @@ ALGORITHMS = {
     "gbml, network": _case(GBML_, Push()),
     "l2o": _case(L2O_, Corridor()),
     "l2o-es, continuous": _case(EVOLVED, Push()),
+    "metanet": _case(METANET, Corridor()),
+    "metanet, continuous": _case(dataclasses.replace(METANET, fast_layers=2), Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),
@@ -194,6 +206,7 @@ SUPERVISED = {
         Sinusoid(shots=5, queries=4),
     ),
     "l2o": _case(L2O_, Sinusoid(shots=5, queries=4)),
+    "metanet": _case(METANET, Sinusoid(shots=5, queries=4)),
     "multi-task": _case(MULTI_TASK, Sinusoid(shots=5, queries=4)),
     "snail": _case(SNAIL_, Sinusoid(shots=5, queries=4)),
 }

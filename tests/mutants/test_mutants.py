@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from adaptation import test_implicit, test_learned_optimizer, test_update_rules
-from algorithms import test_emaml, test_promp
+from adaptation import test_fast_weights, test_implicit, test_learned_optimizer, test_update_rules
+from algorithms import test_emaml, test_metanet, test_promp
 from collection import test_host
 from crosscheck import test_meta_gradients
 from estimators import test_returns, test_too_far
@@ -27,7 +27,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from networks import test_causal
+from networks import test_augmented, test_causal
 from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot
 from tasks import test_mdp_policies, test_two_step
@@ -523,6 +523,34 @@ MUTANTS = {
     ),
     "the support is read before adaptation": Mutant(
         "adaptax.collection.few_shot:predict", "read=adaptations > 0", "read=True", test_few_shot.check_unread
+    ),
+    # fast weights
+    "fast weights pass by the activation": Mutant(
+        "adaptax.networks.augmented:augmented", "h + φ(weights @", "h + (weights @", test_augmented.check_by_hand
+    ),
+    "attention falls on slots that hold nothing": Mutant(
+        "adaptax.adaptation.fast_weights:ExampleMemory.attention",
+        "jnp.where(self.filled, a, 0.0)",
+        "a",
+        test_fast_weights.check_attention,
+    ),
+    "keys are compared by their length too": Mutant(
+        "adaptax.adaptation.fast_weights:ExampleMemory.attention",
+        "jax.vmap(unit)(self.keys)",
+        "self.keys",
+        test_fast_weights.check_attention,
+    ),
+    "keys are seen without the task's fast weights": Mutant(
+        "adaptax.algorithms.metanet:MetaNetLearner.adapt",
+        "self.represent(theta.embedding, task, x))(examples.x)",
+        "self.represent(theta.embedding, fast.task, x))(examples.x)",
+        test_metanet.check_generation,
+    ),
+    "meta information is differentiated": Mutant(
+        "adaptax.adaptation.fast_weights:features",
+        "jax.lax.stop_gradient(ravel_pytree(gradient)[0])",
+        "ravel_pytree(gradient)[0]",
+        test_metanet.check_constant,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -15,16 +15,15 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax import trees
+from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.adaptation.update_rules import UpdateRule
-from adaptax.estimators.baseline import linear_advantages
-from adaptax.estimators.returns import standardise, valid_mean
+from adaptax.estimators.returns import valid_mean
 from adaptax.estimators.supervised import prediction_error
 from adaptax.estimators.surrogates import lvc
-from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
-from adaptax.types import Lifetime, Out, Spec, Step
+from adaptax.types import Lifetime, Out, Step
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -51,11 +50,9 @@ class GradientFast(eqx.Module):
     """int32, adaptation steps taken."""
 
 
-class GradientLearner(Learner):
+class GradientLearner(PolicyGradientLearner):
     """A policy θ, and one step of an update rule after each round: θ' = θ + U(∇L(θ; D))."""
 
-    spec: Spec = eqx.field(static=True)
-    hidden: tuple[int, ...] = eqx.field(static=True)
     activation: Literal["tanh", "relu"] = eqx.field(static=True)
     rule: UpdateRule
     first_order: bool = eqx.field(static=True)
@@ -67,8 +64,6 @@ class GradientLearner(Learner):
     inner_steps: int = eqx.field(static=True)
     later_lr_factor: Array
     """On steps beyond `inner_steps`."""
-    γ: Array
-    λ: Array
 
     def init(self, key: Key[Array, ""]) -> GradientTheta:
         # The policy's key is the learner's own: a rule that draws numbers must not change it.
@@ -160,14 +155,6 @@ class GradientLearner(Learner):
     ) -> Float[Array, "N T"]:
         """Per row, to be minimised; its gradient is that of the policy."""
         return lvc(logp, advantage)
-
-    def advantages(self, batch: Step) -> Float[Array, "N T"]:
-        """Of one round: generalised advantages over a linear baseline, standardised."""
-        return standardise(self.raw_advantages(batch), batch.valid)
-
-    def raw_advantages(self, batch: Step) -> Float[Array, "N T"]:
-        """In the reward's units."""
-        return linear_advantages(batch, self.γ, self.λ)
 
 
 class FromScratchLearner(GradientLearner):

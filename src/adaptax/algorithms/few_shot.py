@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Key
 
 from adaptax import trees
-from adaptax.adaptation.gradient import GradientLearner
+from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.algorithms.base import Algorithm
 from adaptax.chunks import chunk_size, map_tasks, mean_gradient
 from adaptax.collection.few_shot import predict
@@ -47,7 +47,7 @@ class FewShotAlgorithm(Algorithm):
     ):  # fmt: skip
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
-        of_a_step = learner.floats_of_a_step if isinstance(learner, GradientLearner) else 0
+        of_a_step = learner.floats_of_a_step if isinstance(learner, PolicyGradientLearner) else 0
         width = max(config.hidden, default=1) if floats_per_row is None else floats_per_row
         self.floats_per_task = max(spec.support * width, of_a_step)
         self.objective, self.cvar_share = objective, jnp.array(cvar_share)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from adaptax import trees
 from adaptax.adaptation.gradient import GradientLearner
+from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.algorithms.base import Algorithm
 from adaptax.estimators.ppo import epochs_over_tasks
@@ -22,8 +23,8 @@ from adaptax.types import Layout, Lifetime, Metrics, Spec, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class InnerLoop:
-    """Hyperparameters of the inner loop, and of the tasks in an update."""
+class Rounds:
+    """Hyperparameters of adaptation between rounds by what a policy's gradient says, and of the tasks in an update."""
 
     tasks: int = 40
     """Tasks in one meta-update."""
@@ -31,16 +32,9 @@ class InnerLoop:
     """Episodes of a task in each round."""
     inner_steps: int = 1
     """Adaptation steps in a lifetime; each has a round of fresh episodes before it."""
-    inner_lr: float = 0.5
-    """Inner step size α."""
     later_lr_factor: float = 0.1
     """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
     The trained steps are long ones; repeated, they overshoot."""
-    inner_max_norm: float = 1.0
-    """On environments the Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Without a bound
-    a long training goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
-    examples_max_norm: float = 0.0
-    """The same on labelled examples, whose errors have units of their own."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the policy's hidden layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -54,6 +48,19 @@ class InnerLoop:
     cvar_share: float = 0.25
     """Share of the tasks that "cvar" looks at."""
 
+
+@dataclasses.dataclass(frozen=True)
+class InnerLoop(Rounds):
+    """Hyperparameters of adaptation by gradient steps."""
+
+    inner_lr: float = 0.5
+    """Inner step size α."""
+    inner_max_norm: float = 1.0
+    """On environments the Euclidean norm of an adaptation step's gradient is scaled down to this; 0: it is not. Without a bound
+    a long training goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
+    examples_max_norm: float = 0.0
+    """The same on labelled examples, whose errors have units of their own."""
+
     def learner(self, cls: type[GradientLearner], spec: Spec, rule: UpdateRule, **fields: Any) -> Any:
         """A learner of this class, with these hyperparameters."""
         max_norm = self.examples_max_norm if spec.supervised else self.inner_max_norm
@@ -66,8 +73,8 @@ class InnerLoop:
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaGradient(InnerLoop):
-    """Hyperparameters of the inner loop, and of an outer loop that differentiates through it."""
+class OuterLoop(Rounds):
+    """Hyperparameters of an outer loop that differentiates through the adaptation."""
 
     lr: float = 5e-3
     """Adam's step size in the outer loop."""
@@ -82,6 +89,11 @@ class MetaGradient(InnerLoop):
     collected is beyond this; a step that leads beyond three times this is taken back."""
 
 
+@dataclasses.dataclass(frozen=True)
+class MetaGradient(InnerLoop, OuterLoop):
+    """Hyperparameters of both loops."""
+
+
 TOO_FAR = 3.0
 """Times the bound on the KL divergence, where the clipped surrogate knows nothing any more of what a step does."""
 
@@ -89,7 +101,7 @@ TOO_FAR = 3.0
 class InnerLoopAlgorithm(Algorithm):
     """Adapts between rounds of `streams` episodes."""
 
-    learner: GradientLearner
+    learner: PolicyGradientLearner
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
@@ -125,7 +137,7 @@ class MetaGradientAlgorithm(InnerLoopAlgorithm):
     max_gradient_norm: Array
     max_kl_nats: Array
 
-    def __init__(self, config: MetaGradient, spec: Spec, learner: GradientLearner):
+    def __init__(self, config: OuterLoop, spec: Spec, learner: PolicyGradientLearner):
         self.learner, self.spec, self.tasks, self.epochs = learner, spec, config.tasks, config.epochs
         self.layout = Layout(config.inner_steps + 1, config.streams, spec.episode_steps, episodes=1)
         self.objective, self.cvar_share = config.objective, jnp.array(config.cvar_share)

@@ -12,6 +12,7 @@ from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
@@ -227,6 +228,17 @@ ENTRIES: dict[str, Entry] = {
         updates=200,
         supervised=EvolvedL2O(horizon=100, truncation=20, lr=3e-3),
         supervised_updates=1500,
+    ),
+    "metanet": Entry(
+        "weights generated from the gradients of a few examples (Munkhdalai & Yu 2017)",
+        "gradient",
+        MetaNet(),
+        learns_on=(),
+        updates=60,
+        supervised=MetaNet(
+            tasks=25, later_lr_factor=0.0, hidden=(40, 40), activation="relu", lr=1e-3, max_gradient_norm=10.0
+        ),
+        supervised_updates=3000,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,
