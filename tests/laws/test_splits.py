@@ -42,7 +42,9 @@ def check(family: JaxFamily) -> None:
             few, many[:3], rtol=1e-4, err_msg="a task depends on how many are drawn with it"
         )
 
-    smallest = lambda a, b: min(stats.ks_2samp(x, y).pvalue for x, y in zip(a.T, b.T, strict=True))  # noqa: E731
+    def smallest(a, b):  # asymptotic: the exact sum fails where a feature takes few values
+        return min(stats.ks_2samp(x, y, method="asymp").pvalue for x, y in zip(a.T, b.T, strict=True))
+
     values = {split: np.asarray(x) for split, x in features.items()}
     assert values["train"].shape == (NUMBER, family.spec.features)
     assert smallest(values["train"], values["test"]) > 0.01 / family.spec.features, (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import bandit_policies as policies
 from adaptax.tasks.bandit_planning import bayes_optimal_value, gittins_indices
-from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
+from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
 
 FAMILIES = [BernoulliBandit(3, 4), GaussianBandit(3, 4, mean_std=2.0, noise_std=0.5)]
 
@@ -76,6 +76,61 @@ def test_priors_are_the_stated_ones():
 def test_a_bandit_without_arms_is_refused(family):
     with pytest.raises(AdaptaxError, match="at least one arm"):
         family(arms=0)
+
+
+def test_the_second_of_two_correlated_arms_pays_where_the_first_does_not():
+    family = CorrelatedBandit()
+    assert (family.spec.episodes, family.spec.action.n, family.spec.shared_tasks) == (100, 2, False)
+    p = draw(family, "train", 5000)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
+    assert p[:, 0].mean() == pytest.approx(0.5, abs=0.02) and p[:, 0].std() == pytest.approx(
+        12**-0.5, abs=0.01
+    )
+    rewards = jax.vmap(lambda k: family.step(k, None, jnp.int32(1), jnp.array([0.2, 0.8]))[1].reward)(
+        jax.random.split(jax.random.key(1), 20_000)
+    )
+    assert rewards.mean() == pytest.approx(0.8, abs=0.012) and set(np.unique(rewards)) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    "kind, values", [("easy", {0.1, 0.9}), ("medium", {0.25, 0.75}), ("hard", {0.4, 0.6})]
+)
+def test_a_kind_of_correlated_bandit_has_two_tasks(kind, values):
+    family = CorrelatedBandit(kind)
+    assert family.spec.shared_tasks
+    p = draw(family, "test", 400)
+    assert {round(float(x), 6) for x in p[:, 0]} == values
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
+    assert np.mean(p[:, 0] > 0.5) == pytest.approx(0.5, abs=0.1)
+    assert float(family.optimal(jnp.asarray(p[0]))) == pytest.approx(max(values))
+
+
+def test_correlated_arms_are_independent_out_of_distribution():
+    p = draw(CorrelatedBandit("easy"), "ood", 5000)
+    assert p.min() >= 0.5 and p.max() <= 1.0 and abs(np.corrcoef(p.T)[0, 1]) < 0.05
+
+
+def test_the_informative_arm_is_worth_its_price():
+    family = InformativeBandit()
+    tasks = draw(family, "train", 500)
+    targets = tasks[:, :10].argmax(axis=1)
+    assert set(targets) == set(range(10)) and family.spec.shared_tasks and not family.spec.ood
+    np.testing.assert_allclose(
+        tasks[3], [*np.where(np.arange(10) == targets[3], 5.0, 1.0), (targets[3] + 1) / 10]
+    )
+
+    def pull(task, arm):
+        return float(family.step(jax.random.key(0), None, jnp.int32(arm), task)[1].reward)
+
+    asked, searched = [], []
+    for target in range(10):
+        task = jnp.asarray(tasks[targets == target][0])
+        told = pull(task, 10)
+        asked.append(told + 4 * pull(task, round(10 * told) - 1))
+        search = [pull(task, arm) for arm in range(5)]
+        found = search.index(5.0) + 1 if 5.0 in search else 5
+        searched.append(sum(search[:found]) + 5.0 * (5 - found))
+    assert np.mean(asked) == pytest.approx(20.55) and np.mean(searched) == pytest.approx(11.0)
 
 
 # --- the Bayes-optimal value -------------------------------------------------------------------

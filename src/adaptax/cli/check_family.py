@@ -17,8 +17,8 @@ from adaptax.cli.checks_supervised import SupervisedChecks
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import SupervisedFamily, TaskFamily
 from adaptax.tasks.gymnasium import GymnasiumFamily
-from adaptax.tasks.references import import_reference
-from adaptax.tasks.registry import make_family
+from adaptax.tasks.references import import_reference, reference_to
+from adaptax.tasks.registry import ENTRIES, make_family
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,12 @@ class CheckFamily:
     """Checks a task family of your own against the contract, item by item: what is wrong, and how to mend it."""
 
     reference: Annotated[Positional[str], arg(metavar="MODULE:CLASS")]
-    """The class; path/to/file.py:CLASS does too."""
+    """The class; path/to/file.py:CLASS does too, and so does the name of a family of the library."""
 
     def execute(self) -> int:
         reference = self.reference.removeprefix("gymnasium:").removeprefix("jax:")
+        if reference in ENTRIES:
+            reference = reference_to(ENTRIES[reference].cls)
         found, _ = import_reference(reference)
         cls = found if inspect.isclass(found) else type(found)
         try:

@@ -7,28 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptax.tasks.arrays import from_arrays
-    from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
+    from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
     from adaptax.tasks.base import Examples, HostFamily, SupervisedFamily, TaskFamily
     from adaptax.tasks.cartpole import CartPole
     from adaptax.tasks.functions import Quadratic, Sinusoid
+    from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+    from adaptax.tasks.restless_bandit import RestlessBandit
     from adaptax.tasks.tabular import TabularMDP
+    from adaptax.tasks.two_step import TwoStep
 
 __all__ = [
     "BernoulliBandit",
     "CartPole",
+    "CorrelatedBandit",
     "Examples",
     "GaussianBandit",
+    "GridWorld",
     "GymnasiumFamily",
     "HostFamily",
+    "InformativeBandit",
     "PointNavigation",
     "Quadratic",
+    "RestlessBandit",
     "Sinusoid",
     "SparsePointNavigation",
     "SupervisedFamily",
     "TabularMDP",
     "TaskFamily",
+    "TwoStep",
     "from_arrays",
 ]
 
@@ -36,13 +44,18 @@ __all__ = [
 _PLACES = {
     "BernoulliBandit": "adaptax.tasks.bandits",
     "CartPole": "adaptax.tasks.cartpole",
+    "CorrelatedBandit": "adaptax.tasks.bandits",
     "GaussianBandit": "adaptax.tasks.bandits",
+    "GridWorld": "adaptax.tasks.gridworld",
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
     "HostFamily": "adaptax.tasks.base",
+    "InformativeBandit": "adaptax.tasks.bandits",
     "PointNavigation": "adaptax.tasks.point_navigation",
+    "RestlessBandit": "adaptax.tasks.restless_bandit",
     "SparsePointNavigation": "adaptax.tasks.point_navigation",
     "TabularMDP": "adaptax.tasks.tabular",
     "TaskFamily": "adaptax.tasks.base",
+    "TwoStep": "adaptax.tasks.two_step",
     "Examples": "adaptax.tasks.base",
     "Quadratic": "adaptax.tasks.functions",
     "Sinusoid": "adaptax.tasks.functions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +13,29 @@ from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import Split, TaskFamily
 from adaptax.types import Discrete, Outcome, Spec
 
+Correlated = Literal["uniform", "easy", "medium", "hard"]
+_TWO_VALUES = {"easy": 0.1, "medium": 0.25, "hard": 0.4}
 
-@dataclasses.dataclass(frozen=True)
-class _Bandit(TaskFamily):
+
+class _Pulls(TaskFamily):
     """What all bandits share. A task is the arms' means, float32[arms]; the observation is always 0."""
 
-    arms: int = 5
-    """Arms to choose from."""
-    pulls: int = 10
-    """Pulls, that is episodes, in a lifetime."""
+    pulls: int
 
-    def __post_init__(self):
-        if self.arms < 1 or self.pulls < 1:
+    def _check(self, arms: int) -> None:
+        if arms < 1 or self.pulls < 1:
             raise AdaptaxError(
-                f"A bandit needs at least one arm and one pull, not arms={self.arms} and pulls={self.pulls}."
+                f"A bandit needs at least one arm and one pull, not arms={arms} and pulls={self.pulls}."
             )
 
-    def _spec(self, name: str) -> Spec:
+    def _spec(self, name: str, arms: int) -> Spec:
         return Spec(
             name=name,
             observation=(1,),
-            action=Discrete(self.arms),
+            action=Discrete(arms),
             episode_steps=1,
             episodes=self.pulls,
-            features=self.arms,
+            features=arms,
         )
 
     def reset(self, key: Key[Array, ""], task: Float[Array, " arms"]) -> tuple[None, Float[Array, " 1"]]:
@@ -48,14 +48,27 @@ class _Bandit(TaskFamily):
         return None, Outcome(jnp.zeros(1), reward, terminated=jnp.array(True), truncated=jnp.array(False))
 
     def draw_reward(self, key: Key[Array, ""], mean: Float[Array, ""]) -> Float[Array, ""]:
-        """One reward of an arm with this mean."""
-        raise NotImplementedError
+        """One reward of an arm with this mean: 1 with that probability, else 0."""
+        return jax.random.bernoulli(key, mean).astype(jnp.float32)
 
     def features(self, task: Float[Array, " arms"]) -> Float[Array, " arms"]:
         return task
 
     def optimal(self, task: Float[Array, " arms"]) -> Float[Array, ""]:
         return task.max()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bandit(_Pulls):
+    """Arms of which each is drawn alone."""
+
+    arms: int = 5
+    """Arms to choose from."""
+    pulls: int = 10
+    """Pulls, that is episodes, in a lifetime."""
+
+    def __post_init__(self):
+        self._check(self.arms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +81,11 @@ class BernoulliBandit(_Bandit):
 
     @property
     def spec(self) -> Spec:
-        return self._spec("bernoulli-bandit")
+        return self._spec("bernoulli-bandit", self.arms)
 
     def sample(self, key: Key[Array, ""], split: Split) -> Float[Array, " arms"]:
         low, high = (0.4, 0.6) if split == "ood" else (0.0, 1.0)
         return jax.random.uniform(key, (self.arms,), minval=low, maxval=high)
-
-    def draw_reward(self, key: Key[Array, ""], mean: Float[Array, ""]) -> Float[Array, ""]:
-        return jax.random.bernoulli(key, mean).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +102,7 @@ class GaussianBandit(_Bandit):
 
     @property
     def spec(self) -> Spec:
-        return self._spec("gaussian-bandit")
+        return self._spec("gaussian-bandit", self.arms)
 
     def sample(self, key: Key[Array, ""], split: Split) -> Float[Array, " arms"]:
         shift = 3.0 if split == "ood" else 0.0
@@ -100,3 +110,68 @@ class GaussianBandit(_Bandit):
 
     def draw_reward(self, key: Key[Array, ""], mean: Float[Array, ""]) -> Float[Array, ""]:
         return mean + self.noise_std * jax.random.normal(key)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrelatedBandit(_Pulls):
+    """Two arms that pay 1 with probabilities p and 1 − p (Wang et al. 2016, dependent arms I).
+
+    What one arm paid tells of the other too; bandit algorithms for independent arms waste it. The paper's independent arms
+    are those of `BernoulliBandit(arms=2)`.
+
+    `ood`: the arms are independent, p_i ~ U[0.5, 1]. That the one pays more often than not says nothing against the other
+    any more.
+    """
+
+    kind: Correlated = "uniform"
+    """Where p comes from. uniform: U[0, 1]. easy, medium, hard: either value, equally likely, of {0.1, 0.9}, of {0.25, 0.75}, of
+    {0.4, 0.6}; training and test tasks are then the same two."""
+    pulls: int = 100
+    """Pulls, that is episodes, in a lifetime."""
+
+    def __post_init__(self):
+        self._check(arms=2)
+        if self.kind not in get_args(Correlated):
+            raise AdaptaxError(f"kind is one of {', '.join(get_args(Correlated))}, not '{self.kind}'.")
+
+    @property
+    def spec(self) -> Spec:
+        return dataclasses.replace(self._spec("correlated-bandit", 2), shared_tasks=self.kind != "uniform")
+
+    def sample(self, key: Key[Array, ""], split: Split) -> Float[Array, " 2"]:
+        if split == "ood":
+            return jax.random.uniform(key, (2,), minval=0.5)
+        if self.kind == "uniform":
+            p = jax.random.uniform(key)
+        else:
+            p = jnp.where(jax.random.bernoulli(key), _TWO_VALUES[self.kind], 1 - _TWO_VALUES[self.kind])
+        return jnp.stack([p, 1 - p])
+
+
+@dataclasses.dataclass(frozen=True)
+class InformativeBandit(_Pulls):
+    """Eleven arms of which one, the target, pays 5, and the last one tells which (Wang et al. 2016, dependent arms II).
+
+    Arms 1 to 10 pay 1 but for the target; arm 11 pays a tenth of the target's number. All rewards are deterministic. Arm 11
+    never pays more than another, yet whoever pulls it first, and then the target, earns 0.55 + 4 · 5 = 20.55 in 5 pulls on
+    average, which is the most that is possible; who goes through arms 1 to 10 until one pays 5 earns 11.
+
+    Training and test tasks are the same ten; there is no `ood`.
+    """
+
+    pulls: int = 5
+    """Pulls, that is episodes, in a lifetime."""
+
+    def __post_init__(self):
+        self._check(arms=11)
+
+    @property
+    def spec(self) -> Spec:
+        return dataclasses.replace(self._spec("informative-bandit", 11), shared_tasks=True, ood=False)
+
+    def sample(self, key: Key[Array, ""], split: Split) -> Float[Array, " 11"]:
+        target = jax.random.randint(key, (), 0, 10)
+        return jnp.ones(11).at[target].set(5.0).at[10].set((target + 1) / 10)
+
+    def draw_reward(self, key: Key[Array, ""], mean: Float[Array, ""]) -> Float[Array, ""]:
+        return mean

@@ -8,14 +8,17 @@ from typing import Any
 
 from adaptax.errors import AdaptaxError, near
 from adaptax.tasks.arrays import ArrayTasks
-from adaptax.tasks.bandits import BernoulliBandit, GaussianBandit
+from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
 from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.functions import Quadratic, Sinusoid
+from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
+from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
+from adaptax.tasks.two_step import TwoStep
 
 ARRAYS = "arrays"
 """What a run records of a family that was made of arrays in memory."""
@@ -35,7 +38,12 @@ ENTRIES: dict[str, Entry] = {
         BernoulliBandit, "arms that pay 1 with a hidden probability; an episode is a pull"
     ),
     "gaussian-bandit": Entry(GaussianBandit, "arms that pay a hidden mean plus noise; an episode is a pull"),
+    "correlated-bandit": Entry(CorrelatedBandit, "two arms that pay with probabilities p and 1 − p"),
+    "informative-bandit": Entry(InformativeBandit, "eleven arms; the poorest tells which one pays most"),
+    "restless-bandit": Entry(RestlessBandit, "two arms whose probabilities drift, slowly or quickly"),
+    "two-step": Entry(TwoStep, "neuroscience's two-step task: is a learner model-based?"),
     "tabular-mdp": Entry(TabularMDP, "random Markov decision processes of 10 states and 5 actions"),
+    "gridworld": Entry(GridWorld, "a hidden goal on a grid of 5 × 5 cells, to be searched for"),
     "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
     "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle; reward only near it"),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
