@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
+    from adaptax.algorithms.varibad import VariBAD
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
     from adaptax.evaluation.evaluate import evaluate
@@ -53,6 +54,7 @@ __all__ = [
     "RandomPolicy",
     "Reptile",
     "Run",
+    "VariBAD",
     "defaults",
     "evaluate",
     "load",
@@ -80,6 +82,7 @@ _PLACES = {
     "Reptile": "adaptax.algorithms.reptile",
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
+    "VariBAD": "adaptax.algorithms.varibad",
     "defaults": "adaptax.algorithms.registry",
     "evaluate": "adaptax.evaluation.evaluate",
     "load": "adaptax.training.load",

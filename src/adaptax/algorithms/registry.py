@@ -16,6 +16,7 @@ from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.varibad import VariBAD
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
 
@@ -108,6 +109,17 @@ ENTRIES: dict[str, Entry] = {
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
         updates=300,
+    ),
+    "varibad": Entry(
+        "a policy that is told a learned belief over tasks (Zintgraf et al. 2020)",
+        "context",
+        VariBAD(),
+        learns_on=(),
+        paper=VariBAD(
+            tasks=16, lr=7e-4, gamma=0.95, gae_lambda=0.95, clip=0.05, epochs=2, minibatches=4, entropy=0.01, entropy_decay=1.0,
+            policy_hidden=(32,), reward_inputs="next-obs", vae_tasks=16, elbo_terms=60, decoded_rows=60,
+        ),
+        updates=1000,
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",

@@ -55,6 +55,12 @@ EXPECTATION_DRAWS = 32
 class VariBAD(MemoryPPO):
     """VariBAD: a policy that acts on a learned belief over tasks, trained by PPO on the return of the lifetime."""
 
+    lr: float = 2e-3
+    """Adam's step size for policy and critic."""
+    entropy: float = 0.1
+    """Weight of the entropy bonus in the first meta-update: a policy that soon goes its own way alone shows the belief too little."""
+    entropy_decay: float = 0.998
+    """Factor on that weight per meta-update."""
     hidden: int = 64
     """Units of the encoder's GRU."""
     latent: int = 5
