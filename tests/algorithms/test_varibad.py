@@ -132,7 +132,12 @@ def check_elbo_gradient() -> None:
         way = treedef.unflatten([jax.random.normal(k, x.shape) for k, x in zip(ks, leaves, strict=True)])
         shifted = lambda ε: loss(jax.tree.map(lambda x, w: x + ε * w, params, way))  # noqa: E731
         ε = 2e-3
-        return jax.jvp(loss, (params,), (way,))[1], (shifted(ε) - shifted(-ε)) / (2 * ε), jax.grad(loss)(params), way
+        return (
+            jax.jvp(loss, (params,), (way,))[1],
+            (shifted(ε) - shifted(-ε)) / (2 * ε),
+            jax.grad(loss)(params),
+            way,
+        )
 
     for seed in range(3):
         slope, difference, gradient, way = both(seed)
@@ -165,9 +170,9 @@ def check_gradients_apart() -> None:
         return (logp + out.value).sum()
 
     of_said = eqx.filter_jit(jax.grad(said))(case.theta)
-    of_elbo = eqx.filter_jit(jax.grad(lambda t: algorithm.negative_elbo(t, rows_of(case), jax.random.key(0))[0]))(
-        case.theta
-    )
+    of_elbo = eqx.filter_jit(
+        jax.grad(lambda t: algorithm.negative_elbo(t, rows_of(case), jax.random.key(0))[0])
+    )(case.theta)
     policy, vae = algorithm.of_policy(case.theta), algorithm.of_vae(case.theta)
     assert size(eqx.filter(of_said, vae)) == 0.0 < size(eqx.filter(of_said, policy))
     assert size(eqx.filter(of_elbo, policy)) == 0.0 < size(eqx.filter(of_elbo, vae))
@@ -180,7 +185,9 @@ def test_policy_and_autoencoder_do_not_train_one_another():
     check_gradients_apart()
 
 
-@pytest.mark.parametrize("still, stays, moves", [("vae_lr", "of_vae", "of_policy"), ("lr", "of_policy", "of_vae")])
+@pytest.mark.parametrize(
+    "still, stays, moves", [("vae_lr", "of_vae", "of_policy"), ("lr", "of_policy", "of_vae")]
+)
 def test_each_has_its_own_optimiser(still, stays, moves):
     case = CONTINUOUS
     algorithm = eqx.tree_at(lambda a: getattr(a, still), algorithm_of(case), jnp.array(0.0))
@@ -249,8 +256,8 @@ def trained_on_corridors() -> tuple[VariBADAlgorithm, Any]:
 
 
 def test_a_belief_tells_tasks_apart_once_they_have_shown_themselves_and_not_before():
-    """In a corridor the first step tells which end has the goal. Tasks as good as equal before it: the difference between the rewards
-    expected at the two ends is the same number; and after it, of 100 tasks at least 95 are told right, where chance gives 50."""
+    """In a corridor the first step tells which end has the goal. Before it the difference between the rewards expected at the
+    two ends is the same number in all tasks; after it, of 100 tasks at least 95 are told right, where chance gives 50."""
     algorithm, theta = trained_on_corridors()
     learner, family, layout = algorithm.learner, Corridor(), algorithm.layout
     tasks = jnp.tile(jnp.array([-1, 1], jnp.int32), 50)
@@ -260,7 +267,12 @@ def test_a_belief_tells_tasks_apart_once_they_have_shown_themselves_and_not_befo
     def right_minus_left(one):
         def read(fast, memory):
             at = lambda cell: learner.expected_reward(  # noqa: E731
-                theta, fast, memory, family.observe(jnp.array(0)), jnp.array(0, jnp.int32), family.observe(cell)
+                theta,
+                fast,
+                memory,
+                family.observe(jnp.array(0)),
+                jnp.array(0, jnp.int32),
+                family.observe(cell),
             )
             return at(jnp.array(1)) - at(jnp.array(-1))
 

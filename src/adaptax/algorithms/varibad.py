@@ -16,7 +16,8 @@ The policy maximises the return of the lifetime, as RL²'s does, by PPO; the bel
 encoder (§4), nor one of the autoencoder the policy.
 
 Good at: exploration that is as good as can be (Bayes-adaptive), tasks that differ in their rewards; the belief can be looked at.
-Bad at: long lifetimes (decoding is quadratic in their length, unless subsampled), tasks that a Gaussian in few dimensions cannot tell apart.
+Bad at: long lifetimes (decoding is quadratic in their length, unless subsampled); tasks that a Gaussian in few dimensions
+cannot tell apart.
 
 Where we depart from the paper: the autoencoder learns from the lifetimes of this meta-update, not from a buffer of old ones: with
 many tasks in a meta-update these suffice, and are those that the policy meets. Rewards and observations are at unit scale, and the
@@ -58,7 +59,7 @@ class VariBAD(MemoryPPO):
     lr: float = 2e-3
     """Adam's step size for policy and critic."""
     entropy: float = 0.1
-    """Weight of the entropy bonus in the first meta-update: a policy that soon goes its own way alone shows the belief too little."""
+    """Weight of the entropy bonus in the first meta-update: a policy that soon settles on one way shows the encoder too little."""
     entropy_decay: float = 0.998
     """Factor on that weight per meta-update."""
     hidden: int = 64
@@ -291,7 +292,9 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
         """`vae_updates` steps up the ELBO."""
         params, frozen = eqx.partition(theta, self.of_vae(theta))
         rows = trees.index(lifetime.rounds, (slice(None), 0, 0))  # one round of one stream
-        width = max(*self.learner.decoder_hidden, observation_size(self.spec) * self.learner.decode_transitions)
+        width = max(
+            *self.learner.decoder_hidden, observation_size(self.spec) * self.learner.decode_transitions
+        )
         chunk = chunk_size(self.vae_tasks, self.elbo_terms * self.decoded_rows * width)
 
         def loss(params: Any, one_task: Any) -> tuple[Array, Metrics]:
@@ -307,10 +310,14 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
             updates, opt_state = self.vae_optimizer.update(gradient, opt_state, params)
             return (eqx.apply_updates(params, trees.scale(-self.vae_lr, updates)), opt_state), metrics
 
-        (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), jax.random.split(key, self.vae_updates))
+        (params, opt_state), metrics = jax.lax.scan(
+            step, (params, opt_state), jax.random.split(key, self.vae_updates)
+        )
         return eqx.combine(params, frozen), opt_state, jax.tree.map(lambda m: m[-1], metrics)
 
-    def negative_elbo(self, theta: Network, rows: Step, key: Key[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
+    def negative_elbo(
+        self, theta: Network, rows: Step, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
         """−ELBO of one lifetime [T], as a mean over its steps t (without constants):
 
             mean_t  E_{m ~ q_t} Σ_i ½ (r̂_i(m) − r_i)²  [ + ½ ‖ô_i(m) − o_{i+1}‖² ]  +  β KL_t ,

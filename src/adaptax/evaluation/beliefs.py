@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -65,7 +64,9 @@ def observe_beliefs(
         features=None if lifetime.features is None else np.asarray(lifetime.features),
         maps=None if maps is None else flat(maps),
         truth=None if maps is None or places is None else np.asarray(places.reward),
-        where=None if maps is None or places is None else nearest(flat(rows.obs), np.asarray(places.next_obs)),
+        where=None
+        if maps is None or places is None
+        else nearest(flat(rows.obs), np.asarray(places.next_obs)),
     )
 
 
@@ -82,7 +83,7 @@ def has_belief(learner: Learner, theta: Theta) -> bool:
 
 
 def nearest(obs: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Row and column [M, R, 2] of the place whose observation [M, rows, columns, ...] is nearest to that of each row [M, R, ...]."""
+    """Row and column [M, R, 2] of the place, of [M, rows, columns, ...], that looks most like each observation [M, R, ...]."""
     tasks, rows, columns = places.shape[:3]
     seen, listed = obs.reshape(tasks, obs.shape[1], 1, -1), places.reshape(tasks, 1, rows * columns, -1)
     index = ((seen - listed) ** 2).sum(-1).argmin(-1)
@@ -123,7 +124,14 @@ def _folder(directory: Path) -> Path:
 
 
 def _lifetimes(
-    learner: Learner, theta: Theta, family: AnyFamily, layout: Layout, split: Split, number: int, modal: bool, seed: int
+    learner: Learner,
+    theta: Theta,
+    family: AnyFamily,
+    layout: Layout,
+    split: Split,
+    number: int,
+    modal: bool,
+    seed: int,
 ) -> Lifetime:
     task_keys = lifetime_keys(keys.evaluation(jax.random.key(seed), keys.LIFETIMES), number)
     if isinstance(family, HostFamily):

@@ -59,7 +59,9 @@ def trajectories(beliefs: BeliefSummary) -> Figure:
         axes.plot(*rows.T, color=colour, linewidth=1.1, alpha=0.75)
         borders = np.flatnonzero(np.diff(episode)) + 1
         axes.plot(*rows[borders].T, color=colour, linestyle="", marker=".", markersize=5)
-        axes.plot(*rows[0], color=colour, marker="o", markersize=8, markerfacecolor="none", markeredgewidth=1.4)
+        axes.plot(
+            *rows[0], color=colour, marker="o", markersize=8, markerfacecolor="none", markeredgewidth=1.4
+        )
         axes.plot(*rows[-1], color=colour, marker=marker, markersize=7)
         # The names stand beside the plot, with their marks.
         y = 0.97 - 0.075 * i
@@ -73,7 +75,10 @@ def trajectories(beliefs: BeliefSummary) -> Figure:
     axes.tick_params(colors=MUTED, labelsize=9)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    for set_label, share, which in ((axes.set_xlabel, shares[0], "first"), (axes.set_ylabel, shares[1], "second")):
+    for set_label, share, which in (
+        (axes.set_xlabel, shares[0], "first"),
+        (axes.set_ylabel, shares[1], "second"),
+    ):
         set_label(f"{which} component ({100 * share:.0f}% of variance)", color=INK, fontsize=9.5)
     return figure
 
@@ -110,7 +115,7 @@ def moments(beliefs: BeliefSummary, task: int) -> list[int]:
 
 
 def task_name(beliefs: BeliefSummary, task: int) -> str:
-    """"task 1", with its features where they are few."""
+    """ "task 1", with its features where they are few."""
     features = beliefs.features
     if features is None or features.shape[1] > FEW_FEATURES:
         return f"task {task + 1}"
@@ -128,7 +133,9 @@ def _map(axes: Axes, beliefs: BeliefSummary, task: int, row: int, low: float, hi
         )
         axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=GRID, linewidth=0.6))
     y, x = np.unravel_index(truth.argmax(), truth.shape)
-    axes.add_patch(Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor=COLOURS[1], linewidth=1.6))
+    axes.add_patch(
+        Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor=COLOURS[1], linewidth=1.6)
+    )
     if beliefs.where is not None:
         y, x = beliefs.where[task, row]
         axes.plot(x + 0.5, y + 0.5, marker="o", markersize=4.5, color=INK)

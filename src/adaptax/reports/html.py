@@ -130,7 +130,9 @@ def _beliefs(run: RunSummary, named: bool) -> list[str]:
     title = f"What {escape(name)} believes about {'training' if shown.split == 'train' else 'new'} tasks"
     parts = [_figure(title, beliefs.trajectories(shown), beliefs.TRAJECTORY_CAPTION)]
     if shown.maps is not None:
-        parts.append(_figure(f"Where {escape(name)} expects reward", beliefs.maps(shown), beliefs.MAP_CAPTION))
+        parts.append(
+            _figure(f"Where {escape(name)} expects reward", beliefs.maps(shown), beliefs.MAP_CAPTION)
+        )
     return parts
 
 
