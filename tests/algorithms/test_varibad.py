@@ -16,8 +16,9 @@ from laws.experience import collected, collected_on, one_task
 from laws.learners import ALGORITHMS, Case, scrambled
 
 from adaptax import trees
-from adaptax.algorithms.varibad import VariBAD, VariBADAlgorithm, kl_terms, some_rows
+from adaptax.algorithms.varibad import VariBAD, VariBADAlgorithm
 from adaptax.collection.replay import replay, replay_states
+from adaptax.estimators.elbo import kl_terms, some_rows
 from adaptax.training.program import make_program
 from adaptax.types import Step
 

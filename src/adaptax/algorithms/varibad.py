@@ -34,15 +34,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from adaptax import trees
 from adaptax.algorithms.base import require_environments
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.chunks import chunk_size, mean_gradient
+from adaptax.errors import AdaptaxError
+from adaptax.estimators.elbo import gaussian, kl_terms, some_rows
 from adaptax.estimators.returns import valid_mean
 from adaptax.learner import Learner
-from adaptax.networks.distributions import Gaussian, from_outputs
+from adaptax.networks.decoder import Decoder
+from adaptax.networks.distributions import from_outputs
 from adaptax.networks.encoding import encode_action, observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.layers import GRU, MLP, Dense
 from adaptax.networks.normaliser import Normaliser
@@ -91,29 +94,9 @@ class VariBAD(MemoryPPO):
     def build(self, spec: Spec) -> VariBADAlgorithm:
         """The algorithm for a family's spec."""
         require_environments(spec, "VariBAD")
+        if not self.decoder_hidden:
+            raise AdaptaxError("decoder_hidden needs one hidden layer at least, like (32,).")
         return VariBADAlgorithm(self, spec)
-
-
-class Decoder(eqx.Module):
-    """A network of (x, m). Its first layer is a sum of one of x and one of m: mapped over all pairs of them, neither is computed
-    more than once."""
-
-    of_x: Dense
-    of_m: Dense
-    rest: MLP
-
-    def __init__(self, n_in: int, latent: int, hidden: tuple[int, ...], n_out: int, key: Key[Array, ""]):
-        k1, k2, k3 = jax.random.split(key, 3)
-        self.of_x = Dense(n_in, hidden[0], 1.0, k1)
-        self.of_m = Dense(latent, hidden[0], 1.0, k2)
-        self.rest = MLP(hidden[0], hidden[1:], n_out, k3, jax.nn.relu, last_gain=1.0)
-
-    def __call__(self, x: Float[Array, " n"], m: Float[Array, " latent"]) -> Float[Array, " out"]:
-        return self.rest(jax.nn.relu(self.of_x(x) + self.of_m(m)))
-
-    def pairs(self, xs: Float[Array, "D n"], ms: Float[Array, "E latent"]) -> Float[Array, "E D out"]:
-        """Of every x with every m."""
-        return jax.vmap(jax.vmap(self, (0, None)), (None, 0))(xs, ms)
 
 
 class Network(eqx.Module):
@@ -211,31 +194,6 @@ class VariBADLearner(Learner):
         return jnp.concatenate([theta.normaliser.observation(obs), encode_action(self.spec.action, action)])
 
 
-def gaussian(belief: Float[Array, "*rows two_latents"]) -> Gaussian:
-    """The posterior whose (μ, log σ²) a belief is."""
-    mean, log_variance = jnp.split(belief, 2, axis=-1)
-    return Gaussian(mean, 0.5 * log_variance)
-
-
-# --- the autoencoder's loss --------------------------------------------------------------------
-
-
-def some_rows(
-    valid: Bool[Array, " T"], number: int, key: Key[Array, ""]
-) -> tuple[Int[Array, " n"], Bool[Array, " n"]]:
-    """Indices of `number` different rows, valid ones first and these uniformly drawn; and which of them are valid."""
-    order = jax.random.uniform(key, valid.shape) + valid
-    _, index = jax.lax.top_k(order, min(number, valid.shape[0]))
-    return index, valid[index]
-
-
-def kl_terms(belief: Float[Array, "T two_latents"]) -> Float[Array, " T"]:
-    """KL( q(m|τ_{:t}) ‖ q(m|τ_{:t−1}) ) of each t, in nats; before the first row stands N(0, I)."""
-    # Both sides are trained: a belief must not promise more than the next one keeps.
-    before = jnp.concatenate([jnp.zeros_like(belief[:1]), belief[:-1]])
-    return jax.vmap(lambda q, p: gaussian(q).kl(gaussian(p)))(belief, before)
-
-
 class VariBADAlgorithm(MemoryPPOAlgorithm):
     """max_π as `MemoryPPOAlgorithm`, told the belief; max_{q,p} ELBO. `TrainState.opt_state` is the pair of their optimisers'."""
 
@@ -250,7 +208,7 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
     def __init__(self, config: VariBAD, spec: Spec):
         names = ("hidden", "latent", "policy_hidden", "decoder_hidden", "reward_inputs", "decode_transitions")
         learner = VariBADLearner(spec=spec, **{name: getattr(config, name) for name in names})
-        super().__init__(config, spec, learner, max(config.policy_hidden))
+        super().__init__(config, spec, learner, max(config.policy_hidden, default=1))
         self.vae_updates, self.vae_tasks = config.vae_updates, min(config.vae_tasks, config.tasks)
         self.elbo_terms = min(config.elbo_terms, self.layout.steps)
         self.decoded_rows = min(config.decoded_rows, self.layout.steps)
