@@ -12,20 +12,22 @@ from adaptax.reports.numbers import number
 from adaptax.reports.plots import COLOURS, GRID, INK, MARKERS, MUTED
 from adaptax.reports.summary import BeliefSummary
 
-MAP_INCHES, TITLE_INCHES, MOST_MAPS, FIRST_EPISODE_MAPS = 1.02, 0.34, 7, 4
-"""A belief map's side, the height of the words above it, the maps of a task, and how many of them are of its first episode."""
+MAP_INCHES, GAP_INCHES, TITLE_INCHES, NAME_INCHES = 1.0, 0.06, 0.3, 0.25
+"""A belief map's side, what lies between two, the height of the words above them, the width of those before them."""
+MOST_MAPS, FIRST_EPISODE_MAPS = 7, 4
+"""Maps of a task, and how many of them are of its first episode."""
 FEW_FEATURES = 3
 """Features that a task is named by, where there are no more."""
 
 TRAJECTORY_CAPTION = (
-    "A line is one lifetime on one task that was not trained on, a point on it the belief after one step. A ring: the first "
-    "step; small dots: an episode begins; a filled mark: the last step. The axes are the two directions in which the beliefs "
-    "differ most (principal components). Lines that part as the task shows itself are tasks that the learner tells apart."
+    "A line is one lifetime on one task: where the belief is after each step. Ring: the first step; small dots: an episode "
+    "begins; filled mark: the last step. The axes are the two directions in which the beliefs differ most (principal "
+    "components). Where lines part, the learner tells the tasks apart."
 )
 MAP_CAPTION = (
-    "A row is one lifetime on one task. Each map shows, after one step, what reward the learner expects on reaching each "
-    "place: the stronger the colour, the more; the scale is the same in all. Filled dot: where the learner is. Square: the "
-    "place that truly pays most, which it is not told."
+    "A row is one lifetime on one task. A map shows what reward the learner expects on reaching each place, as it acts in that "
+    "step of the lifetime: the stronger the colour, the more; full where it expects the most that any place pays. Dot: where "
+    "the learner is. Square: the place that truly pays most, which it is not told."
 )
 
 
@@ -88,15 +90,19 @@ def maps(beliefs: BeliefSummary) -> Figure:
     assert beliefs.maps is not None and beliefs.truth is not None
     shown = [moments(beliefs, i) for i in range(len(beliefs.maps))]
     columns, tasks = max(map(len, shown)), len(shown)
-    height, width = tasks * (MAP_INCHES + TITLE_INCHES), columns * (MAP_INCHES + 0.06) + 0.1
+    height = tasks * (MAP_INCHES + TITLE_INCHES) + GAP_INCHES
+    width = NAME_INCHES + columns * (MAP_INCHES + GAP_INCHES)
     figure = Figure(figsize=(width, height))
     low, high = float(beliefs.truth.min()), float(beliefs.truth.max())
     for i, rows in enumerate(shown):
+        bottom = height - (i + 1) * (MAP_INCHES + TITLE_INCHES)
+        middle = (bottom + MAP_INCHES / 2) / height
+        figure.text(0.5 * NAME_INCHES / width, middle, f"task {i + 1}", rotation=90, ha="center", va="center", color=INK,
+            fontsize=8.5,
+        )  # fmt: skip
         for j, row in enumerate(rows):
-            left, bottom = 0.05 + j * (MAP_INCHES + 0.06), height - (i + 1) * (MAP_INCHES + TITLE_INCHES)
-            axes = figure.add_axes(
-                (left / width, (bottom + 0.02) / height, MAP_INCHES / width, MAP_INCHES / height)
-            )
+            left = NAME_INCHES + j * (MAP_INCHES + GAP_INCHES)
+            axes = figure.add_axes((left / width, bottom / height, MAP_INCHES / width, MAP_INCHES / height))
             _map(axes, beliefs, i, row, low, high)
             step = int(beliefs.valid[i][: row + 1].sum())
             axes.set_title(
@@ -128,10 +134,8 @@ def _map(axes: Axes, beliefs: BeliefSummary, task: int, row: int, low: float, hi
     # Rectangles of one colour, more or less see-through: no image, and right on a light page and on a dark one.
     strength = np.clip((expected - low) / max(high - low, 1e-12), 0.0, 1.0)
     for y, x in np.ndindex(*expected.shape):
-        axes.add_patch(
-            Rectangle((x, y), 1, 1, facecolor=COLOURS[0], alpha=float(strength[y, x]), linewidth=0)
-        )
-        axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=GRID, linewidth=0.6))
+        fill = (COLOURS[0], float(strength[y, x]))
+        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=GRID, linewidth=0.6))
     y, x = np.unravel_index(truth.argmax(), truth.shape)
     axes.add_patch(
         Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor=COLOURS[1], linewidth=1.6)
@@ -139,7 +143,7 @@ def _map(axes: Axes, beliefs: BeliefSummary, task: int, row: int, low: float, hi
     if beliefs.where is not None:
         y, x = beliefs.where[task, row]
         axes.plot(x + 0.5, y + 0.5, marker="o", markersize=4.5, color=INK)
-    axes.set_xlim(-0.02, expected.shape[1] + 0.02)
-    axes.set_ylim(-0.02, expected.shape[0] + 0.02)
+    axes.set_xlim(-0.05, expected.shape[1] + 0.05)
+    axes.set_ylim(-0.05, expected.shape[0] + 0.05)
     axes.set_aspect("equal")
     axes.axis("off")
