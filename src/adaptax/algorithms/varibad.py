@@ -63,7 +63,7 @@ class VariBAD(MemoryPPO):
     """Adam's step size for policy and critic."""
     entropy: float = 0.1
     """Weight of the entropy bonus in the first meta-update: a policy that soon settles on one way shows the encoder too little."""
-    entropy_decay: float = 0.995
+    entropy_decay: float = 0.998
     """Factor on that weight per meta-update."""
     hidden: int = 64
     """Units of the encoder's GRU."""
