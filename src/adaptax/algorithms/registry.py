@@ -117,7 +117,7 @@ ENTRIES: dict[str, Entry] = {
         learns_on=(),
         paper=VariBAD(
             tasks=16, lr=7e-4, gamma=0.95, gae_lambda=0.95, clip=0.05, epochs=2, minibatches=4, entropy=0.01, entropy_decay=1.0,
-            policy_hidden=(32,), reward_inputs="next-obs", vae_tasks=16, elbo_terms=60, decoded_rows=60,
+            policy_hidden=(32,), reward_inputs="next-obs", vae_lr=1e-3, vae_tasks=16, elbo_terms=60, decoded_rows=60,
         ),
         updates=1500,
     ),

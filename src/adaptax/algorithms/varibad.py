@@ -80,7 +80,7 @@ class VariBAD(MemoryPPO):
     """Decode the next observations too, for tasks that differ in their dynamics."""
     kl_weight: float = 0.01
     """β, weight of the KL terms."""
-    vae_lr: float = 1e-3
+    vae_lr: float = 2e-3
     """Adam's step size for encoder and decoders."""
     vae_updates: int = 3
     """Steps of the autoencoder in one meta-update."""
