@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.rl2 import RL2
     from adaptax.algorithms.snail import SNAIL
     from adaptax.algorithms.transformer import Transformer
+    from adaptax.algorithms.varibad import VariBAD
     from adaptax.collection.agent import Agent
     from adaptax.errors import AdaptaxError
     from adaptax.evaluation.evaluate import evaluate
@@ -61,6 +62,7 @@ __all__ = [
     "Reptile",
     "Run",
     "Transformer",
+    "VariBAD",
     "defaults",
     "evaluate",
     "load",
@@ -92,6 +94,7 @@ _PLACES = {
     "RandomPolicy": "adaptax.algorithms.random_policy",
     "Run": "adaptax.training.run",
     "Transformer": "adaptax.algorithms.transformer",
+    "VariBAD": "adaptax.algorithms.varibad",
     "defaults": "adaptax.algorithms.registry",
     "evaluate": "adaptax.evaluation.evaluate",
     "load": "adaptax.training.load",

@@ -89,3 +89,9 @@ class Learner(eqx.Module):
     def belief(self, theta: Theta, fast: Fast, memory: Memory) -> Array | None:
         """What is thought of the task, as a vector that reports can draw; None: this learner has no such thing."""
         return None
+
+    def expected_reward(
+        self, theta: Theta, fast: Fast, memory: Memory, obs: Array, action: Array, next_obs: Array
+    ) -> Array | None:
+        """The reward that is expected of a transition, from what is thought of the task; None: rewards are not predicted."""
+        return None

@@ -18,6 +18,7 @@ import pytest
 
 from adaptax.algorithms.registry import ENTRIES as ALGORITHMS
 from adaptax.cli import COMMANDS, main
+from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
 from adaptax.reproduction import figures
 from adaptax.reproduction.outcome import Claim, Figure, Outcome, Table
@@ -183,6 +184,12 @@ def test_evaluate_prints_what_it_keeps(trained, capsys):
         and "Adapted − unadapted" in out
     )
     assert Evaluation.load(trained / "rl2/evaluation/ood.safetensors").returns.shape == (2, 6, 1, 1, 4)
+    beliefs = {b.split: b for b in saved_beliefs(trained / "rl2")}
+    assert beliefs["ood"].beliefs.shape == (4, 4, 4) and beliefs["test"].beliefs.shape == (
+        4,
+        10,
+        4,
+    )  # tasks, pulls, units
 
 
 def test_json_knows_no_nan(trained, capsys):
@@ -228,6 +235,10 @@ def test_report_is_one_file_with_the_command_that_repeats_the_run(trained, tmp_p
     [command] = set(re.findall(r"adaptax train rl2 .*--seed 1.*", page))
     assert shlex.split(command)[:8] == shlex.split("adaptax train rl2 bernoulli-bandit --seed 1 --updates 3")
     assert "--hidden 4" in command and "--family" not in command
+    assert (
+        "What rl2/seed-0 believes about new tasks" in page
+        and not (trained / "maml/evaluation/beliefs").exists()
+    )
     assert "adaptax train maml point-navigation" in (trained / "maml/report.html").read_text()
     assert run("report", trained / "rl2", trained / "maml", "--out", tmp_path / "both.html") == 0
     assert all(name in (tmp_path / "both.html").read_text() for name in ("train rl2", "train maml"))

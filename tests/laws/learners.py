@@ -25,6 +25,7 @@ from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
+from adaptax.algorithms.varibad import VariBAD
 from adaptax.learner import Learner
 from adaptax.networks.distributions import Categorical, Gaussian
 from adaptax.tasks.base import JaxFamily
@@ -119,6 +120,10 @@ DISTILLATION = AlgorithmDistillation(
     minibatches=2,
 )
 SNAIL_ = SNAIL(tasks=TASKS, hidden=5, filters=3, keys=4, values=3, epochs=2, minibatches=2)
+VARIBAD = VariBAD(
+    tasks=TASKS, hidden=8, latent=2, policy_hidden=(8,), decoder_hidden=(8, 8), epochs=2, minibatches=2, vae_tasks=3,
+    elbo_terms=4, decoded_rows=6,
+)  # fmt: skip
 MAML_ = MAML(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2)
 TRPO_ = dataclasses.replace(MAML_, outer="trpo", cg_iterations=3, line_search_trials=4)
 PROMP_ = ProMP(tasks=TASKS, streams=2, hidden=(8, 8), inner_lr=0.5, epochs=2, adaptive=True)
@@ -164,6 +169,8 @@ ALGORITHMS = {
     "algorithm-distillation, continuous": _case(DISTILLATION, Push()),
     "snail": _case(SNAIL_, Corridor()),
     "snail, continuous": _case(dataclasses.replace(SNAIL_, hidden=6), Push()),
+    "varibad": _case(dataclasses.replace(VARIBAD, reward_inputs="next-obs"), Corridor()),
+    "varibad, continuous": _case(dataclasses.replace(VARIBAD, decode_transitions=True), Push()),
     "maml": _case(MAML_, Corridor()),
     "maml, masked": _case(MAML_, GatedCorridor()),
     "maml, continuous": _case(MAML_, Push()),

@@ -30,7 +30,17 @@ def check(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["rl2, continuous", "maml", "maml-trpo, continuous", "promp", "emaml", "l2o", "metanet", "multi-task"],
+    [
+        "rl2, continuous",
+        "varibad, continuous",
+        "maml",
+        "maml-trpo, continuous",
+        "promp",
+        "emaml",
+        "l2o",
+        "metanet",
+        "multi-task",
+    ],
 )
 def test_invalid_rows_weigh_nothing(name):
     check(ALGORITHMS[name])

@@ -21,6 +21,7 @@ PLACES = (
     "collection",
     "crosscheck",
     "estimators",
+    "evaluation",
     "laws",
     "networks",
     "outer",

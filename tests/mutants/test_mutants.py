@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from adaptation import test_fast_weights, test_implicit, test_learned_optimizer, test_update_rules
-from algorithms import test_emaml, test_metanet, test_promp
+from algorithms import test_emaml, test_metanet, test_promp, test_varibad
 from collection import test_host
 from crosscheck import test_meta_gradients
 from estimators import test_returns, test_too_far
-from evaluation import test_evaluate
+from evaluation import test_beliefs, test_evaluate
 from families import Push
 from laws import (
     test_borders,
@@ -45,6 +45,7 @@ RL2, MEMORY_PPO = "adaptax.algorithms.rl2", "adaptax.algorithms.memory_ppo"
 MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
+VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -243,6 +244,44 @@ MUTANTS = {
         "theta.gru(memory,",
         "theta.gru(jnp.where(step.first, 0.0, memory),",
         fast_path,
+    ),
+    # VariBAD, and what is believed when
+    "the return trains VariBAD's encoder": Mutant(
+        f"{VARIBAD}:VariBADLearner.say", "jax.lax.stop_gradient(belief)", "belief", test_varibad.check_gradients_apart
+    ),
+    "PPO is told other beliefs than those that acted": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.says", "self.learner.say(theta, s.aux, s)", "self.learner.say(theta, 0.9 * s.aux, s)",
+        test_varibad.check_what_is_said,
+    ),
+    "the prior of a belief is always the first": Mutant(
+        f"{ELBO}:kl_terms", "belief[:-1]]", "0.0 * belief[:-1]]", test_varibad.check_kl_by_hand
+    ),
+    "a belief's KL is taken backwards": Mutant(
+        f"{ELBO}:kl_terms", "gaussian(q).kl(gaussian(p))", "gaussian(p).kl(gaussian(q))", test_varibad.check_kl_by_hand
+    ),
+    "a belief's log-variance is taken for its log-deviation": Mutant(
+        f"{ELBO}:gaussian", "0.5 * log_variance", "log_variance", test_varibad.check_kl_by_hand
+    ),
+    "what is decoded is the belief's mean": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.negative_elbo", "gaussian(q).sample(k)", "gaussian(q).mean", test_varibad.check_elbo_by_hand
+    ),
+    "the past alone is decoded": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.negative_elbo",
+        "is_term[:, None] & is_row",
+        "is_term[:, None] & is_row & (index <= ts[:, None])",
+        test_varibad.check_elbo_by_hand,
+    ),
+    "the ELBO does not train the KL's second side": Mutant(
+        f"{ELBO}:kl_terms",
+        "belief[:-1]]",
+        "jax.lax.stop_gradient(belief[:-1])]",
+        test_varibad.check_elbo_gradient,
+    ),
+    "a belief is read a row early": Mutant(
+        f"{REPLAY}:replay_states",
+        "return memory, read(fast, memory)",
+        "return memory, read(fast, trees.where(step.first, memory, jax.tree.map(jnp.zeros_like, memory)))",
+        test_beliefs.check_states,
     ),
     # returns
     "time strides over streams": Mutant(

@@ -84,6 +84,19 @@ def test_what_a_reward_decoder_and_an_oracle_are_told():
     assert features.shape == GRID.spec.observation == (25,)
 
 
+def test_its_map():
+    """Cell 7 is (x, y) = (1, 2): column 1, row 2 from below; staying there is seen and paid as the environment does it."""
+    places = GRID.places(jnp.int32(7))
+    assert np.argwhere(np.asarray(places.reward) == 1.0).tolist() == [[2, 1]]
+    state, _ = GRID.reset(jax.random.key(0), jnp.int32(7))
+    for action in (1, 1, 2, 0):  # up, up, right, stay
+        state, outcome = GRID.step(jax.random.key(0), state, jnp.int32(action), jnp.int32(7))
+    assert int(places.action[2, 1]) == 0
+    for seen in (places.obs[2, 1], places.next_obs[2, 1]):
+        np.testing.assert_array_equal(seen, outcome.obs)
+    assert float(outcome.reward) == float(places.reward[2, 1])
+
+
 def test_sizes():
     assert GRID.spec.shared_tasks and GRID.spec.episodes == 4 and GRID.spec.episode_steps == 15
     assert len(GridWorld(size=7).goals("test")) == 45

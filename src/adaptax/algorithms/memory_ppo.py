@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from adaptax.algorithms.base import Algorithm
 from adaptax.collection.replay import replay
@@ -17,7 +17,7 @@ from adaptax.estimators.ppo import PPOCoefficients, epochs_over_tasks, ppo_loss
 from adaptax.estimators.returns import discounts, following_in_lifetime, gae, standardise
 from adaptax.learner import Learner
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Layout, Lifetime, Metrics, Spec, Step, TrainState
+from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class MemoryPPO:
 class MemoryPPOAlgorithm(Algorithm):
     """max_θ  E_task E_π Σ_t γᵗ r_t, t running over all episodes of the lifetime, by clipped steps.
 
-    Theta has a `normaliser`, and in `value` the critic's last layer; `Out.value` is in the units of returns.
+    Theta has a `normaliser`, and in `value` the critic, or its last layer; `Out.value` is in the units of returns.
     """
 
     learner: Learner
@@ -96,8 +96,16 @@ class MemoryPPOAlgorithm(Algorithm):
     def optimizer(self) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
+    def of_policy(self, theta: Any) -> PyTree[bool]:
+        """Which leaves PPO trains: all, unless some are trained otherwise."""
+        return self.learner.trainable(theta)
+
+    def says(self, theta: Any, lifetime: Lifetime) -> Out:
+        """Out[K, N, T]: what the learner says now of the stored rows of one task."""
+        return replay(self.learner, theta, lifetime, self.layout)
+
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        params, frozen = eqx.partition(state.theta, self.of_policy(state.theta))
         normaliser: Normaliser = state.theta.normaliser
 
         # Advantages and value targets under the parameters that collected; constants from here on.
@@ -109,7 +117,7 @@ class MemoryPPOAlgorithm(Algorithm):
 
         def loss(params: Any, one_task: Any) -> tuple[Array, Metrics]:
             lifetime, advantage, target = one_task
-            out = replay(self.learner, eqx.combine(params, frozen), lifetime, self.layout)
+            out = self.says(eqx.combine(params, frozen), lifetime)
             error = normaliser.from_value(out.value) - normaliser.from_value(target)
             return ppo_loss(out, lifetime.rounds, advantage, error, coefficients)
 

@@ -219,8 +219,8 @@ class MultiTaskAlgorithm(Algorithm):
         )  # fmt: skip
         theta = eqx.combine(params, frozen)
         after = normaliser.update(lifetime.rounds, target)
-        kept = after.keep_values(theta.critic.layers[-1], normaliser)
-        theta = eqx.tree_at(lambda t: (t.normaliser, t.critic.layers[-1]), theta, (after, kept))
+        kept = after.keep_values(theta.critic, normaliser)
+        theta = eqx.tree_at(lambda t: (t.normaliser, t.critic), theta, (after, kept))
         return TrainState(theta, opt_state, state.key, state.updates, state.aux), metrics
 
     def advantages(

@@ -20,6 +20,7 @@ from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
+from adaptax.algorithms.varibad import VariBAD
 from adaptax.errors import AdaptaxError, near
 from adaptax.types import Spec
 
@@ -134,6 +135,17 @@ ENTRIES: dict[str, Entry] = {
         learns_on=(),
         updates=300,
         supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
+    ),
+    "varibad": Entry(
+        "a policy that is told a learned belief over tasks (Zintgraf et al. 2020)",
+        "context",
+        VariBAD(),
+        learns_on=(),
+        paper=VariBAD(
+            tasks=16, lr=7e-4, gamma=0.95, gae_lambda=0.95, clip=0.05, epochs=2, minibatches=4, entropy=0.01, entropy_decay=1.0,
+            policy_hidden=(32,), reward_inputs="next-obs", vae_lr=1e-3, vae_tasks=16, elbo_terms=60, decoded_rows=60,
+        ),
+        updates=1500,
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",

@@ -13,6 +13,7 @@ from adaptax.cli.output import progress, show, show_json, waiting
 from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.baselines import with_baselines
+from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.folder import save_evaluations
 from adaptax.evaluation.result import Evaluation, comparable_scores
@@ -47,6 +48,8 @@ class Evaluate:
         learner = find(self.directory)
         evaluations = self.meet(learner)
         folder = save_evaluations(learner.directory, evaluations) if learner.directory else None
+        if learner.directory:
+            keep_beliefs(learner.directory, learner.runs[0], self.split, self.episodes, self.modal)
         if self.json:
             learner_record, *others = [record(e, scored) for e, scored in _scored(evaluations)]
             show_json(learner_record | ({"baselines": others} if self.baselines else {}))

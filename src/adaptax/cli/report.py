@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from adaptax.cli.output import waiting
 from adaptax.cli.runs import find
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.folder import run_summaries, save_evaluations, saved_evaluations
 from adaptax.reports.html import write_report
@@ -31,11 +32,13 @@ class Report:
         for directory in self.directories:
             if not saved_evaluations(directory):
                 with waiting(f"meeting unseen tasks with {directory} ..."):
-                    save_evaluations(directory, [evaluate(find(str(directory)).runs)])
-        runs = {directory: run_summaries(directory) for directory in self.directories}
+                    runs = find(str(directory)).runs
+                    save_evaluations(directory, [evaluate(runs)])
+                    keep_beliefs(directory, runs[0])
+        groups = {directory: run_summaries(directory) for directory in self.directories}
         if self.out is not None:
-            runs = {self.out.parent: [run for group in runs.values() for run in group]}
-        for directory, group in runs.items():
+            groups = {self.out.parent: [run for group in groups.values() for run in group]}
+        for directory, group in groups.items():
             path = self.out or directory / "report.html"
             write_report(path, group)
             print(f"Report: {path}")

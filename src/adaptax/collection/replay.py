@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from adaptax import keys, trees
 from adaptax.estimators.returns import Horizon, following_in_lifetime
@@ -66,6 +68,39 @@ def replay_from(
 
     fast, outs = jax.lax.scan(one_round, fast, (lifetime.rounds, jnp.arange(layout.rounds)))
     return outs, fast
+
+
+def replay_states(
+    learner: Learner,
+    theta: Theta,
+    lifetime: Lifetime,
+    layout: Layout,
+    read: Callable[[Fast, Memory], PyTree],
+) -> PyTree:
+    """What `read` finds in the fast state and the memory after every row [K, N, T] of ONE task's lifetime."""
+    told = lifetime.features if learner.told else None
+    fast = learner.begin(theta, keys.begin(lifetime.keys), told)
+    ns = jnp.arange(layout.streams)
+    memory = jax.vmap(lambda _: learner.remember(theta))(ns)
+
+    def one_round(carry, inputs):
+        (fast, memory), (steps, k) = carry, inputs
+
+        def stream(memory, steps, n):
+            stream_key = keys.stream(lifetime.keys, k, n)
+
+            def row(memory, inputs):
+                step, t = inputs
+                _, after = learner.act(theta, fast, memory, step, keys.row(stream_key, t, keys.ACT))
+                memory = trees.where(step.valid, after, memory)
+                return memory, read(fast, memory)
+
+            return jax.lax.scan(row, memory, (steps, jnp.arange(layout.steps)))
+
+        memory, found = jax.vmap(stream)(memory, steps, ns)
+        return (learner.adapt(theta, fast, steps, keys.adapt(lifetime.keys, k)), memory), found
+
+    return jax.lax.scan(one_round, (fast, memory), (lifetime.rounds, jnp.arange(layout.rounds)))[1]
 
 
 def _rerun(learner, theta, lifetime, layout):

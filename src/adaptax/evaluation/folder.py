@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptax.algorithms import registry as algorithms
+from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
 from adaptax.evaluation.summaries import evaluation_summaries
-from adaptax.reports.summary import EvaluationSummary, RunSummary
+from adaptax.reports.summary import BeliefSummary, EvaluationSummary, RunSummary
 from adaptax.tasks import registry as families
 from adaptax.training.run import Run, load_run, read_record, run_folders
 
@@ -23,10 +24,13 @@ def run_summaries(directory: Path | str) -> list[RunSummary]:
     if not evaluations and directory.name.startswith("seed-"):
         evaluations = saved_evaluations(directory.parent)
     runs = [load_run(folder)[0] for folder in run_folders(directory)]
-    return [_run_summary(run, evaluations) for run in runs]
+    beliefs = saved_beliefs(directory)  # of the first seed
+    return [_run_summary(run, evaluations, beliefs if i == 0 else []) for i, run in enumerate(runs)]
 
 
-def _run_summary(run: Run, evaluations: Sequence[EvaluationSummary]) -> RunSummary:
+def _run_summary(
+    run: Run, evaluations: Sequence[EvaluationSummary], beliefs: Sequence[BeliefSummary]
+) -> RunSummary:
     assert run.directory is not None
     folder = run.directory.absolute()
     name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("seed-") else folder.name
@@ -38,6 +42,7 @@ def _run_summary(run: Run, evaluations: Sequence[EvaluationSummary]) -> RunSumma
         metrics=run.metrics(),
         evaluations=evaluations,
         command=command(run),
+        beliefs=beliefs,
     )
 
 

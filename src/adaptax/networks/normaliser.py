@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from adaptax.networks.layers import Dense
+from adaptax.networks.layers import MLP, Dense
 from adaptax.types import Step
+
+Critic = TypeVar("Critic", Dense, MLP)
 
 
 class Moments(eqx.Module):
@@ -73,14 +77,15 @@ class Normaliser(eqx.Module):
         """From the units of returns to the network's."""
         return (v - self.value.mean[0]) / self.value.deviation[0]
 
-    def keep_values(self, head: Dense, before: Normaliser) -> Dense:
-        """The critic's last layer that says in these units of value what `head` said in those of before (PopArt, van Hasselt et al.
-        2016, eq. 6): a critic whose units move under it chases targets that it has moved itself."""
+    def keep_values(self, critic: Critic, before: Normaliser) -> Critic:
+        """The critic that says in these units of value what `critic` said in those of before (PopArt, van Hasselt et al. 2016,
+        eq. 6): one whose units move under it chases targets that it has moved itself."""
         shrink = before.value.deviation[0] / self.value.deviation[0]
         shift = (before.value.mean[0] - self.value.mean[0]) / self.value.deviation[0]
-        return eqx.tree_at(
-            lambda d: (d.weight, d.bias), head, (shrink * head.weight, shrink * head.bias + shift)
-        )
+        last = lambda c: c.layers[-1] if isinstance(c, MLP) else c  # noqa: E731
+        parts = lambda c: (last(c).weight, last(c).bias)  # noqa: E731
+        weight, bias = parts(critic)
+        return eqx.tree_at(parts, critic, (shrink * weight, shrink * bias + shift))
 
     def update(self, steps: Step, returns: Float[Array, "..."]) -> Normaliser:
         """With a batch of rows (any leading axes) and their returns-to-go added."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from adaptax.checkpoint import write_atomically
-from adaptax.reports import plots, tables
+from adaptax.reports import beliefs, plots, tables
 from adaptax.reports.numbers import bracket, count, number
 from adaptax.reports.summary import (
     EvaluationSummary,
@@ -101,6 +101,8 @@ def _family(runs: list[RunSummary]) -> list[str]:
             parts.append(_table(tables.splits(evaluations)))
     else:
         parts.append("<p>Nothing has been evaluated yet.</p>")
+    for run in runs:
+        parts += _beliefs(run, len(runs) > 1)
     # In the order of the plot before it, so that a learner has the same colour in both.
     rank = {e.label: i for i, e in enumerate(evaluations)}
     ranked = sorted(runs, key=lambda run: rank.get(run.algorithm, len(rank)))
@@ -116,6 +118,21 @@ def _family(runs: list[RunSummary]) -> list[str]:
     commands = dict.fromkeys(run.command for run in runs if run.command)
     if commands:
         parts.append(f"<h3>How to repeat it</h3>\n<pre>{escape(chr(10).join(commands))}</pre>")
+    return parts
+
+
+def _beliefs(run: RunSummary, named: bool) -> list[str]:
+    """What a learner believes, on the split that the report speaks of first."""
+    if not run.beliefs:
+        return []
+    [shown, *_] = [b for b in run.beliefs if b.split == "test"] or run.beliefs
+    name = run.name if named else run.algorithm
+    title = f"What {escape(name)} believes about {'training' if shown.split == 'train' else 'new'} tasks"
+    parts = [_figure(title, beliefs.trajectories(shown), beliefs.TRAJECTORY_CAPTION)]
+    if shown.maps is not None:
+        parts.append(
+            _figure(f"Where {escape(name)} expects reward", beliefs.maps(shown), beliefs.MAP_CAPTION)
+        )
     return parts
 
 

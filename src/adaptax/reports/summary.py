@@ -7,6 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
 from adaptax.errors import AdaptaxError
 from adaptax.reports.numbers import Number
 
@@ -71,6 +74,30 @@ class EvaluationSummary:
             )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class BeliefSummary:
+    """What a learner believed in one lifetime of each of M tasks; R: rows (steps) of a lifetime, one after the other."""
+
+    label: str
+    split: str
+    beliefs: Float[np.ndarray, "M R D"]
+    """After each row."""
+    valid: Bool[np.ndarray, "M R"]
+    """False in rows that only fill up."""
+    episode: Int[np.ndarray, "M R"]
+    """Episodes finished before the row."""
+    reward: Float[np.ndarray, "M R"]
+    """What the row's action was paid."""
+    features: Float[np.ndarray, "M F"] | None = None
+    """The hidden task in numbers, where the family gives them."""
+    maps: Float[np.ndarray, "M R rows columns"] | None = None
+    """The reward that was expected in each place after each row, where the learner predicts rewards and the task is a map."""
+    truth: Float[np.ndarray, "M rows columns"] | None = None
+    """What is paid there."""
+    where: Int[np.ndarray, "M R 2"] | None = None
+    """Row and column of the place where the learner was."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A meta-training run (one seed of it) and what was found about it."""
@@ -85,6 +112,7 @@ class RunSummary:
     evaluations: Sequence[EvaluationSummary] = ()
     command: str = ""
     """The command that repeats it."""
+    beliefs: Sequence[BeliefSummary] = ()
 
 
 def by_family(runs: Iterable[RunSummary]) -> dict[str, list[RunSummary]]:

@@ -16,6 +16,18 @@ Split = Literal["train", "test", "ood"]
 SPLITS: tuple[Split, ...] = ("train", "test", "ood")
 
 
+class Places(eqx.Module):
+    """The places of a task that is a map, and a transition that ends in each: what its belief map is drawn from."""
+
+    obs: Float[Array, "rows columns ..."]
+    """Row 0 is the lowest; and so below."""
+    action: Array
+    next_obs: Float[Array, "rows columns ..."]
+    """What is observed in the place."""
+    reward: Float[Array, "rows columns"]
+    """What the transition pays."""
+
+
 class TaskFamily:
     """A family of related tasks that runs inside JAX.
 
@@ -54,6 +66,10 @@ class TaskFamily:
 
     def optimal(self, task: Task) -> Array | None:
         """The expected return of one episode under the best policy that knows the task, where computable."""
+        return None
+
+    def places(self, task: Task) -> Places | None:
+        """Where the task is a map of few places: these, for reports to draw beliefs on."""
         return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from adaptax.errors import AdaptaxError
-from adaptax.tasks.base import Split, TaskFamily
+from adaptax.tasks.base import Places, Split, TaskFamily
 from adaptax.types import Discrete, Outcome, Spec
 
 ON_GOAL, ELSEWHERE = 1.0, -0.1
@@ -115,3 +115,10 @@ class GridWorld(TaskFamily):
         x, y = jnp.divmod(task, self.size)
         away = jnp.minimum(x + y - 1, self.horizon)
         return ELSEWHERE * away + ON_GOAL * (self.horizon - away)
+
+    def places(self, task: Int[Array, ""]) -> Places:
+        """The cells, y upwards and x to the right, and staying in each."""
+        cells = jnp.arange(self.size**2).reshape(self.size, self.size).T
+        obs = jax.nn.one_hot(cells, self.size**2)
+        stay = jnp.zeros((self.size, self.size), jnp.int32)
+        return Places(obs, stay, obs, self.rewards(task)[cells])
