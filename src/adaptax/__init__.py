@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.multi_task import MultiTask
+    from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
     from adaptax.algorithms.registry import defaults
@@ -41,6 +42,7 @@ __all__ = [
     "GBML",
     "L2O",
     "MAML",
+    "PEARL",
     "RL2",
     "AdaptaxError",
     "Agent",
@@ -73,6 +75,7 @@ _PLACES = {
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MultiTask": "adaptax.algorithms.multi_task",
+    "PEARL": "adaptax.algorithms.pearl",
     "PlainProgress": "adaptax.training.progress",
     "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",

@@ -12,6 +12,7 @@ from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
@@ -108,6 +109,16 @@ ENTRIES: dict[str, Entry] = {
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
         updates=300,
+    ),
+    "pearl": Entry(
+        "off-policy actor-critic given a sampled belief about the task (Rakelly et al. 2019)",
+        "context",
+        PEARL(),
+        learns_on=(),
+        paper=PEARL(
+            tasks=5, episodes=5, capacity=100_000, recent=1, gradient_steps=2000, meta_batch=16, batch=256,
+            hidden=(300, 300, 300), encoder_hidden=(200, 200, 200), lr=3e-4, kl=1.6,
+        ),
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",
