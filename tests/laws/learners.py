@@ -18,6 +18,7 @@ from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
@@ -121,6 +122,10 @@ L2O_ = L2O(
     max_kl_nats=1.0,
 )
 EVOLVED = EvolvedL2O(tasks=TASKS, streams=2, horizon=2, truncation=1, hidden=(4,), optimizer_hidden=4)
+PEARL_ = PEARL(
+    tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
+    hidden=(8, 8), encoder_hidden=(8,),
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -150,6 +155,8 @@ ALGORITHMS = {
     "gbml, network": _case(GBML_, Push()),
     "l2o": _case(L2O_, Corridor()),
     "l2o-es, continuous": _case(EVOLVED, Push()),
+    "pearl": _case(PEARL_, Corridor()),
+    "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True), Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),
