@@ -13,8 +13,8 @@ from families import Corridor, GatedCorridor, Push, TwoArms
 from laws.learners import ALGORITHMS, TASKS
 
 from adaptax import trees
-from adaptax.adaptation.posterior import prior
-from adaptax.algorithms.pearl import PEARL, Evidence, PEARLAlgorithm
+from adaptax.adaptation.posterior import Evidence, prior
+from adaptax.algorithms.pearl import PEARL, PEARLAlgorithm
 from adaptax.collection.collect import collect
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import TaskFamily
@@ -26,6 +26,9 @@ SMALL = PEARL(
     tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=2, meta_batch=2, batch=4, latent=2,
     hidden=(8, 8), encoder_hidden=(8,),
 )  # fmt: skip
+
+
+SHAPED = SparsePointNavigation(reward="shaped", horizon=4)
 
 
 @eqx.filter_jit
@@ -54,7 +57,9 @@ def check_buffers(family: TaskFamily) -> None:
             rows = jax.tree.map(lambda x, b=b: np.asarray(x)[b, :, 0], life.rounds)
             expected[i].append(rows)
             task = np.asarray(life.task)[b]
-            assert np.array_equal(met.setdefault(i, task), task), "the same task is another one in a later update"
+            assert np.array_equal(met.setdefault(i, task), task), (
+                "the same task is another one in a later update"
+            )
         aux = eqx.filter_jit(algorithm.remembered)(state.aux, life.rounds, jnp.array(members))
         state = dataclasses.replace(state, aux=aux)
     if family.spec.name != "corridor":
@@ -64,7 +69,13 @@ def check_buffers(family: TaskFamily) -> None:
         got = jax.tree.map(lambda x, i=i: np.asarray(x[i]), state.aux.transitions)
         flat = lambda name, ls=lifetimes: np.concatenate([getattr(r, name)[r.valid] for r in ls])[-20:]  # noqa: E731
         paid = "reward" if lifetimes[0].shaped_reward is None else "shaped_reward"
-        names = {"obs": "obs", "action": "action", "reward": paid, "next_obs": "next_obs", "terminated": "terminated"}
+        names = {
+            "obs": "obs",
+            "action": "action",
+            "reward": paid,
+            "next_obs": "next_obs",
+            "terminated": "terminated",
+        }
         size, start = int(got.size), int(got.next) - int(got.size)
         assert size == len(flat("reward"))
         for ours, theirs in names.items():
@@ -78,7 +89,7 @@ def check_buffers(family: TaskFamily) -> None:
                 np.testing.assert_array_equal(getattr(evidence, name)[n], getattr(rows, name))
 
 
-@pytest.mark.parametrize("family", [Corridor(), SparsePointNavigation(reward="shaped", horizon=4)], ids=["ends", "shaped"])
+@pytest.mark.parametrize("family", [Corridor(), SHAPED], ids=["ends", "shaped"])
 def test_rows_land_in_their_tasks_buffers(family):
     check_buffers(family)
 
@@ -111,7 +122,7 @@ def check_gradients(name: str) -> None:
     parts = {
         "encoder": (lambda p: p[0].encoder, lambda m: m["critic_loss"] + 0.3 * m["belief_kl_nats"]),
         "critic": (lambda p: p[1], lambda m: m["critic_loss"]),
-        "policy": (lambda p: p[0].policy, lambda m: -m["soft_value"]),
+        "policy": (lambda p: p[0].policy, lambda m: m["actor_loss"]),
     }
     for part, (where, objective) in parts.items():
         along = where(gradient)
@@ -119,7 +130,7 @@ def check_gradients(name: str) -> None:
         assert length > 1e-2, part
         h = 2e-3 / length
         moved = lambda s, where=where, along=along: eqx.tree_at(  # noqa: E731
-            where, params, jax.tree.map(lambda x, d: x + s * d, where(params), along)
+            where, params, trees.add(where(params), trees.scale(s, along))
         )
         up, down = (float(objective(loss(moved(s))[1])) for s in (h, -h))
         np.testing.assert_allclose((up - down) / (2 * h), length**2, rtol=0.03, err_msg=part)

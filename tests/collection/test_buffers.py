@@ -16,7 +16,11 @@ add = jax.jit(RingBuffer.add)
 
 
 def row(i):
-    return {"x": jnp.float32(i), "pair": jnp.stack([jnp.int32(i), jnp.int32(-i)]), "flag": jnp.array(i % 2 == 0)}
+    return {
+        "x": jnp.float32(i),
+        "pair": jnp.stack([jnp.int32(i), jnp.int32(-i)]),
+        "flag": jnp.array(i % 2 == 0),
+    }
 
 
 def rows(numbers):

@@ -40,7 +40,9 @@ def check_target() -> None:
     np.testing.assert_allclose(entropy, h, rtol=1e-6)
     np.testing.assert_allclose(value, 1.75 + h, rtol=1e-6)
     reward, γ = jnp.array(0.5), jnp.array(0.8)
-    np.testing.assert_allclose(soft_target(reward, jnp.array(False), value, γ), 0.5 + 0.8 * (1.75 + h), rtol=1e-6)
+    np.testing.assert_allclose(
+        soft_target(reward, jnp.array(False), value, γ), 0.5 + 0.8 * (1.75 + h), rtol=1e-6
+    )
     np.testing.assert_allclose(soft_target(reward, jnp.array(True), value, γ), 0.5)
 
 
@@ -81,14 +83,20 @@ def test_a_one_step_task_of_one_action_is_solved(bounded):
 
     def value(params, key):
         dist = TanhGaussian(params[:1], params[1:], (bounded,))
-        return jax.vmap(lambda k: soft_value(hill, jnp.zeros(2), dist, k)[0])(jax.random.split(key, 256)).mean()
+        return jax.vmap(lambda k: soft_value(hill, jnp.zeros(2), dist, k)[0])(
+            jax.random.split(key, 256)
+        ).mean()
 
     def exact(params):
         μ, σ = params[0], math.exp(params[1])
         squash = np.tanh if bounded else lambda u: u
         slope = (lambda u: 2 * (math.log(2) - u - np.logaddexp(0, -2 * u))) if bounded else lambda u: 0.0
         inside = lambda u: stats.norm.pdf(u, μ, σ) * (-5 * (squash(u) - 0.3) ** 2 + slope(u))  # noqa: E731
-        return integrate.quad(inside, μ - 8 * σ, μ + 8 * σ)[0] + math.log(σ) + 0.5 * math.log(2 * math.pi * math.e)
+        return (
+            integrate.quad(inside, μ - 8 * σ, μ + 8 * σ)[0]
+            + math.log(σ)
+            + 0.5 * math.log(2 * math.pi * math.e)
+        )
 
     step = jax.jit(lambda p, k, lr: p + lr * jax.grad(value)(p, k))
     params = jnp.array([-1.0, 0.5])

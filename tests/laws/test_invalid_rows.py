@@ -29,7 +29,8 @@ def check(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rl2, continuous", "maml", "maml-trpo, continuous", "promp", "emaml", "l2o", "pearl", "multi-task"]
+    "name",
+    ["rl2, continuous", "maml", "maml-trpo, continuous", "promp", "emaml", "l2o", "pearl", "multi-task"],
 )
 def test_invalid_rows_weigh_nothing(name):
     check(ALGORITHMS[name])

@@ -35,23 +35,14 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax import keys, trees
-from adaptax.adaptation.posterior import GaussianBelief, kl_from_prior, multiplied, prior
+from adaptax.adaptation.posterior import Evidence, PosteriorLearner, PosteriorTheta, kl_from_prior, prior
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.chunks import chunk_size, mean_gradient
 from adaptax.collection.buffers import RingBuffer, sample_of
 from adaptax.errors import AdaptaxError
-from adaptax.estimators.sac import TwinCritic, moved_towards, soft_target, soft_value
-from adaptax.learner import Learner
-from adaptax.networks.distributions import Categorical, TanhGaussian
-from adaptax.networks.encoding import encode_action, observation_size, zero_action
-from adaptax.networks.layers import MLP
-from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Behaviour, Box, Discrete, Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
-
-LOG_STD = -5.0, 2.0
-"""Between these lies the policy's log σ."""
-VAGUE = 4.0
-"""A new encoder's factors have the precision softplus(−VAGUE) ≈ 0.02: it takes many transitions to be sure of anything."""
+from adaptax.estimators.sac import Transition, TwinCritic, moved_towards, sac_losses
+from adaptax.networks.encoding import observation_size, zero_action
+from adaptax.types import Behaviour, Box, Discrete, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,111 +108,6 @@ class PEARL:
         return PEARLAlgorithm(self, spec)
 
 
-# --- the learner -------------------------------------------------------------------------------------------------------
-
-
-class Network(eqx.Module):
-    """Theta."""
-
-    encoder: MLP
-    policy: MLP
-    normaliser: Normaliser
-
-
-class Evidence(eqx.Module):
-    """What the belief is made of; the reward is the one that learners may see."""
-
-    obs: Array
-    action: Array
-    reward: Array
-    next_obs: Array | None
-
-
-class PEARLLearner(Learner):
-    """fast: the belief; memory: its sample z, drawn anew in an episode's first row."""
-
-    spec: Spec = eqx.field(static=True)
-    latent: int = eqx.field(static=True)
-    hidden: tuple[int, ...] = eqx.field(static=True)
-    encoder_hidden: tuple[int, ...] = eqx.field(static=True)
-    use_next_obs: bool = eqx.field(static=True)
-
-    def init(self, key: Key[Array, ""]) -> Network:
-        k_encoder, k_policy = jax.random.split(key)
-        obs, action = observation_size(self.spec), self.spec.action.size
-        n_context = obs + action + 1 + (obs if self.use_next_obs else 0)
-        outputs = 2 * action if isinstance(self.spec.action, Box) else action
-        return Network(
-            encoder=MLP(n_context, self.encoder_hidden, 2 * self.latent, k_encoder, jax.nn.relu, 1.0),
-            policy=MLP(obs + self.latent, self.hidden, outputs, k_policy, jax.nn.relu),
-            normaliser=Normaliser.of(obs),
-        )
-
-    def trainable(self, theta: Network) -> Any:
-        frozen = jax.tree.map(lambda _: False, theta.normaliser)
-        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
-
-    def begin(self, theta: Network, key, features) -> GaussianBelief:
-        return prior(self.latent)
-
-    def remember(self, theta: Network) -> Float[Array, " latent"]:
-        return jnp.zeros((self.latent,))
-
-    def act(self, theta: Network, fast: GaussianBelief, memory, step, key):
-        z = jnp.where(step.first, fast.sample(key), memory)
-        return Out(self.policy(theta, step.obs, z), jnp.zeros(())), z
-
-    def policy(self, theta: Network, obs: Array, z: Float[Array, " latent"]) -> Categorical | TanhGaussian:
-        outputs = theta.policy(jnp.concatenate([theta.normaliser.observation(obs), z]))
-        if not isinstance(self.spec.action, Box):
-            return Categorical(outputs)
-        mean, log_std = jnp.split(outputs, 2)
-        return TanhGaussian(mean, jnp.clip(log_std, *LOG_STD), self.spec.action.bounded)
-
-    def adapt(self, theta: Network, fast: GaussianBelief, batch: Step, key) -> GaussianBelief:
-        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (self.evidence(batch), batch.valid))
-        return self.weighed(theta, fast, *rows)
-
-    def evidence(self, rows: Step) -> Evidence:
-        """Of rows with any leading axes. Never the shaped reward, which is not there at meta-test."""
-        return Evidence(rows.obs, rows.action, rows.reward, rows.next_obs if self.use_next_obs else None)
-
-    def weighed(
-        self, theta: Network, belief: GaussianBelief, evidence: Evidence, valid: Bool[Array, " n"]
-    ) -> GaussianBelief:
-        """The belief after n more pieces of evidence, of which the valid ones count."""
-        means, precisions = jax.vmap(lambda one: self.factor(theta, one))(evidence)
-        return multiplied(belief, means, precisions, valid)
-
-    def factor(self, theta: Network, one: Evidence) -> tuple[Array, Array]:
-        """μ_φ(c) and λ_φ(c)"""
-        see = theta.normaliser.observation
-        parts = [
-            see(one.obs), encode_action(self.spec.action, one.action), theta.normaliser.scaled_reward(one.reward)[None]
-        ]  # fmt: skip
-        if one.next_obs is not None:
-            parts.append(see(one.next_obs))
-        mean, precision = jnp.split(theta.encoder(jnp.concatenate(parts)), 2)
-        return mean, jax.nn.softplus(precision - VAGUE)
-
-    def belief(self, theta: Network, fast: GaussianBelief, memory) -> Float[Array, " both"]:
-        """The belief's mean and standard deviation."""
-        return jnp.concatenate([fast.mean, fast.std])
-
-
-# --- the algorithm -----------------------------------------------------------------------------------------------------
-
-
-class Transition(eqx.Module):
-    """What the actor and the critics learn from; the reward is the one that meta-training maximises."""
-
-    obs: Array
-    action: Array
-    reward: Array
-    next_obs: Array
-    terminated: Array
-
-
 class Experience(eqx.Module):
     """`TrainState.aux`: the critics, and the training tasks' buffers, leaves [M, ...]."""
 
@@ -236,7 +122,7 @@ class Experience(eqx.Module):
 class PEARLAlgorithm(Algorithm):
     """Collects from some of the training tasks, in turn, and takes SAC's gradient steps on all that have been visited."""
 
-    learner: PEARLLearner
+    learner: PosteriorLearner
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
@@ -254,7 +140,7 @@ class PEARLAlgorithm(Algorithm):
     β: Array
 
     def __init__(self, config: PEARL, spec: Spec):
-        self.learner = PEARLLearner(
+        self.learner = PosteriorLearner(
             spec, config.latent, config.hidden, config.encoder_hidden, config.use_next_obs
         )
         self.spec, self.tasks, self.training_tasks = spec, config.tasks, config.training_tasks
@@ -337,9 +223,7 @@ class PEARLAlgorithm(Algorithm):
         evidence = (self.learner.evidence(rounds), rounds.valid)
         evidence = jax.tree.map(lambda x: x.reshape(self.tasks, 1, *x.shape[1:2], *x.shape[3:]), evidence)
         flat = jax.tree.map(lambda x: x.reshape(self.tasks, -1, *x.shape[4:]), rounds)
-        transitions = Transition(
-            flat.obs, flat.action, flat.training_reward, flat.next_obs, flat.terminated
-        )
+        transitions = Transition(flat.obs, flat.action, flat.training_reward, flat.next_obs, flat.terminated)
         one = jnp.ones((self.tasks, 1), bool)
 
         def added(buffers: RingBuffer, rows: Any, valid: Array) -> RingBuffer:
@@ -368,8 +252,8 @@ class PEARLAlgorithm(Algorithm):
 
     def loss(
         self,
-        params: tuple[Network, TwinCritic],
-        frozen: Network,
+        params: tuple[PosteriorTheta, TwinCritic],
+        frozen: PosteriorTheta,
         target: TwinCritic,
         evidence: Evidence,
         counts: Bool[Array, " n"],
@@ -381,25 +265,16 @@ class PEARLAlgorithm(Algorithm):
         k_z, k_rows = jax.random.split(key)
         belief = self.learner.weighed(theta, prior(self.learner.latent), evidence, counts)
         z = belief.sample(k_z)
-        # The critics' error alone trains the encoder; neither their target nor the actor may pull at z.
-        held_z, held_critic = jax.lax.stop_gradient((z, critic))
-        see = theta.normaliser.observation
 
         def one(row: Transition, key: Key[Array, ""]) -> tuple[Array, Array, Array]:
-            k_next, k_now = jax.random.split(key)
-            after = self.learner.policy(theta, row.next_obs, held_z)
-            value, _ = soft_value(target, jnp.concatenate([see(row.next_obs), held_z]), after, k_next)
-            y = jax.lax.stop_gradient(
-                soft_target(self.reward_scale * row.reward, row.terminated, value, self.γ)
-            )
-            q = critic(jnp.concatenate([see(row.obs), z]), row.action)
-            now = self.learner.policy(theta, row.obs, held_z)
-            gain, entropy = soft_value(held_critic, jnp.concatenate([see(row.obs), held_z]), now, k_now)
-            return jnp.sum((q - y) ** 2), gain, entropy
+            x, next_x = (self.learner.state(theta, obs, z) for obs in (row.obs, row.next_obs))
+            scaled = dataclasses.replace(row, reward=self.reward_scale * row.reward)
+            policy = lambda x: self.learner.policy(theta, x)  # noqa: E731
+            return sac_losses(policy, critic, target, x, next_x, scaled, self.γ, key)
 
-        error, gain, entropy = jax.tree.map(
+        error, actor, entropy = jax.tree.map(
             jnp.mean, jax.vmap(one)(rows, jax.random.split(k_rows, self.batch))
         )
         kl = kl_from_prior(belief)
-        metrics = {"critic_loss": error, "soft_value": gain, "entropy_nats": entropy, "belief_kl_nats": kl}
-        return error + self.β * kl - gain, metrics
+        metrics = {"critic_loss": error, "actor_loss": actor, "entropy_nats": entropy, "belief_kl_nats": kl}
+        return error + self.β * kl + actor, metrics

@@ -47,9 +47,7 @@ class RingBuffer(eqx.Module):
         # An index beyond the end, which is dropped, for rows that are not written.
         at = jnp.where(kept, (self.next + rank) % capacity, capacity)
         written = jax.tree.map(lambda old, new: old.at[at].set(new, mode="drop"), self.rows, rows)
-        return RingBuffer(
-            written, jnp.minimum(self.size + number, capacity), (self.next + number) % capacity
-        )
+        return RingBuffer(written, jnp.minimum(self.size + number, capacity), (self.next + number) % capacity)
 
     def draw(self, key: Key[Array, ""], n: int) -> Int[Array, " n"]:
         """Places of n rows, drawn uniformly with replacement; of an empty buffer, place 0."""

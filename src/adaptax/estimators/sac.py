@@ -6,6 +6,7 @@ ones expectations are exact (Christodoulou 2019). Everything is written for ONE 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +18,17 @@ from adaptax.networks.distributions import Categorical, TanhGaussian
 from adaptax.networks.encoding import encode_action
 from adaptax.networks.layers import MLP
 from adaptax.types import Discrete, Space
+
+
+class Transition(eqx.Module):
+    """What is learned from, in the units of the environment but for the action, which is in the policy's."""
+
+    obs: Array
+    action: Array
+    reward: Array
+    next_obs: Array
+    terminated: Array
+    """Not so where the time was up: the future goes on unseen."""
 
 
 class TwinCritic(eqx.Module):
@@ -79,3 +91,27 @@ def soft_target(
 def moved_towards(target: Any, online: Any, share: Float[Array, ""]) -> Any:
     """The target network after a step of τ: (1 − τ) target + τ online."""
     return jax.tree.map(lambda old, new: old + share * (new - old), target, online)
+
+
+def sac_losses(
+    policy: Callable[[Float[Array, " n_in"]], Any],
+    critic: TwinCritic,
+    target: TwinCritic,
+    x: Float[Array, " n_in"],
+    next_x: Float[Array, " n_in"],
+    row: Transition,
+    gamma: Float[Array, ""],
+    key: Key[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Σ_i (Q_i(x, a) − y)², the actor's loss −V(x), and its entropy in nats, of one transition.
+
+    x and next_x are what the networks see of its observations. What x was computed with is trained by the critics' error alone.
+    """
+    k_next, k_now = jax.random.split(key)
+    # The target is a constant, and the actor changes neither the critics nor what it sees.
+    x_held, next_x, critic_held = jax.lax.stop_gradient((x, next_x, critic))
+    value, _ = soft_value(target, next_x, policy(next_x), k_next)
+    y = jax.lax.stop_gradient(soft_target(row.reward, row.terminated, value, gamma))
+    error = jnp.sum((critic(x, row.action) - y) ** 2)
+    gain, entropy = soft_value(critic_held, x_held, policy(x_held), k_now)
+    return error, -gain, entropy

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from adaptax.types import Box, Discrete, MultiDiscrete, Space
 
 LEAST_LOG_STD = -3.0
+SOFT_LOG_STD = -5.0, 2.0
+"""Between these lies log σ where it depends on the observation."""
 MASKED_LOGIT = -1e9
 """Stands in for log 0: finite, so that 0 · log 0 stays 0 in an entropy and its gradient."""
 
@@ -104,8 +106,9 @@ class Gaussian(eqx.Module):
 
 
 class TanhGaussian(eqx.Module):
-    """A normal distribution whose bounded entries are squashed to (-1, 1): a = tanh u, u ~ N(μ, σ²) (Haarnoja et al. 2018, appendix C).
+    """A normal distribution whose bounded entries are squashed to (-1, 1): a = tanh u, u ~ N(μ, σ²).
 
+    Haarnoja et al. 2018 (arXiv 1801.01290), appendix C.
     Entries of a `Box` without two finite bounds stay plainly normal. Its entropy has no closed form.
     """
 
@@ -178,6 +181,19 @@ def from_outputs(
                 if isinstance(space, Discrete)
                 else MultiCategorical(logits, space.choices)
             )
+
+
+def soft_outputs(space: Box | Discrete) -> int:
+    """How many network outputs `squashed` needs for an action space."""
+    return 2 * space.size if isinstance(space, Box) else space.size
+
+
+def squashed(space: Box | Discrete, outputs: Float[Array, " n"]) -> Categorical | TanhGaussian:
+    """The distribution that an actor paid for its entropy describes: its deviation depends on the observation too."""
+    if isinstance(space, Discrete):
+        return Categorical(outputs)
+    mean, log_std = jnp.split(outputs, 2)
+    return TanhGaussian(mean, jnp.clip(log_std, *SOFT_LOG_STD), space.bounded)
 
 
 def uniform(space: Space, action_mask: Bool[Array, " n"] | None = None) -> Distribution:
