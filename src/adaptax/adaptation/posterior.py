@@ -20,7 +20,7 @@ from adaptax.networks.distributions import Categorical, TanhGaussian, soft_outpu
 from adaptax.networks.encoding import encode_action, observation_size
 from adaptax.networks.layers import MLP
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Box, Discrete, Out, Spec, Step
+from adaptax.types import Box, Discrete, Lifetime, Out, Spec, Step
 
 VAGUE = 4.0
 """A new encoder's factors have the precision softplus(−VAGUE) ≈ 0.02: it takes many transitions to be sure of anything."""
@@ -81,6 +81,11 @@ class PosteriorTheta(eqx.Module):
     policy: MLP
     """(s, z) ↦ parameters of the action's distribution"""
     normaliser: Normaliser
+
+    def observing(self, lifetime: Lifetime) -> PosteriorTheta:
+        """θ, whose normaliser has seen the lifetimes."""
+        normaliser = self.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+        return PosteriorTheta(self.encoder, self.policy, normaliser)
 
 
 class Evidence(eqx.Module):

@@ -97,14 +97,10 @@ class PEARL:
                 f"PEARL cannot learn where actions are forbidden at times, as in '{spec.name}'; take rl2 or maml."
             )
         if self.tasks > self.training_tasks:
-            raise AdaptaxError(
-                f"A meta-update cannot visit {self.tasks} of {self.training_tasks} training tasks; lower tasks, or raise "
-                "training_tasks."
-            )
+            asked = f"{self.tasks} of {self.training_tasks} training tasks"
+            raise AdaptaxError(f"A meta-update cannot visit {asked}; lower tasks, or raise training_tasks.")
         if self.episodes == 1:
-            raise AdaptaxError(
-                "PEARL adapts between episodes: one episode leaves nothing to learn from; give 2 or more."
-            )
+            raise AdaptaxError("PEARL adapts between episodes; give 2 or more.")
         return PEARLAlgorithm(self, spec)
 
 
@@ -140,18 +136,13 @@ class PEARLAlgorithm(Algorithm):
     β: Array
 
     def __init__(self, config: PEARL, spec: Spec):
-        self.learner = PosteriorLearner(
-            spec, config.latent, config.hidden, config.encoder_hidden, config.use_next_obs
-        )
+        sizes = config.latent, config.hidden, config.encoder_hidden, config.use_next_obs
+        self.learner = PosteriorLearner(spec, *sizes)
         self.spec, self.tasks, self.training_tasks = spec, config.tasks, config.training_tasks
         self.episodes = config.episodes or max(2, spec.episodes)
         self.layout = self.test_layout(None)
-        self.capacity, self.recent = config.capacity, config.recent
-        self.gradient_steps, self.meta_batch, self.batch = (
-            config.gradient_steps,
-            config.meta_batch,
-            config.batch,
-        )
+        self.capacity, self.recent, self.batch = config.capacity, config.recent, config.batch
+        self.gradient_steps, self.meta_batch = config.gradient_steps, config.meta_batch
         self.lr, self.γ, self.τ = jnp.array(config.lr), jnp.array(config.gamma), jnp.array(config.tau)
         self.reward_scale, self.β = jnp.array(config.reward_scale), jnp.array(config.kl)
 
@@ -203,25 +194,21 @@ class PEARLAlgorithm(Algorithm):
             chunk = chunk_size(self.meta_batch, self.batch * max(self.learner.hidden))
             gradient, metrics = mean_gradient(loss, params, inputs, chunk)
             direction, opt_state = self.optimizer.update(gradient, opt_state)
-            params = eqx.apply_updates(params, trees.scale(-self.lr, direction))
+            params = trees.add(params, trees.scale(-self.lr, direction))
             return (params, moved_towards(target, params[1], self.τ), opt_state), metrics
 
         start = ((trained, experience.critic), experience.target, state.opt_state)
-        (params, target, opt_state), metrics = jax.lax.scan(
-            step, start, jax.random.split(key, self.gradient_steps)
-        )
-        trained, critic = params
-        theta = eqx.combine(trained, frozen)
-        seen = state.theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
-        theta = eqx.tree_at(lambda t: t.normaliser, theta, seen)
-        experience = Experience(critic, target, experience.lifetimes, experience.transitions)
+        step_keys = jax.random.split(key, self.gradient_steps)
+        ((trained, critic), target, opt_state), metrics = jax.lax.scan(step, start, step_keys)
+        theta = eqx.combine(trained, frozen).observing(lifetime)
+        experience = dataclasses.replace(experience, critic=critic, target=target)
         after = TrainState(theta, opt_state, state.key, state.updates, experience)
         return after, jax.tree.map(jnp.mean, metrics)
 
     def remembered(self, old: Experience, rounds: Step, members: Int[Array, " B"]) -> Experience:
         """With Step[B, K, 1, T] in the buffers of tasks `members`, which differ."""
-        evidence = (self.learner.evidence(rounds), rounds.valid)
-        evidence = jax.tree.map(lambda x: x.reshape(self.tasks, 1, *x.shape[1:2], *x.shape[3:]), evidence)
+        seen = (self.learner.evidence(rounds), rounds.valid)
+        evidence = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 1), seen)  # N = 1: a lifetime is one row
         flat = jax.tree.map(lambda x: x.reshape(self.tasks, -1, *x.shape[4:]), rounds)
         transitions = Transition(flat.obs, flat.action, flat.training_reward, flat.next_obs, flat.terminated)
         one = jnp.ones((self.tasks, 1), bool)
@@ -230,9 +217,8 @@ class PEARLAlgorithm(Algorithm):
             new = jax.vmap(RingBuffer.add)(trees.index(buffers, members), rows, valid)
             return jax.tree.map(lambda all, some: all.at[members].set(some), buffers, new)
 
-        return Experience(
-            old.critic, old.target, added(old.lifetimes, evidence, one), added(old.transitions, transitions, flat.valid)
-        )  # fmt: skip
+        lifetimes = added(old.lifetimes, evidence, one)
+        return Experience(old.critic, old.target, lifetimes, added(old.transitions, transitions, flat.valid))
 
     def drawn(
         self, experience: Experience, members: Int[Array, " M"], keys: Key[Array, " M"]
