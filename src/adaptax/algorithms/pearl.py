@@ -167,7 +167,7 @@ class PEARLAlgorithm(Algorithm):
         lifetimes, transitions = jax.vmap(
             lambda _: (RingBuffer.of(lifetime, self.recent), RingBuffer.of(transition, self.capacity))
         )(jnp.arange(self.training_tasks))
-        params = eqx.filter(theta, self.learner.trainable(theta)), critic
+        params: Any = eqx.filter(theta, self.learner.trainable(theta)), critic
         aux = Experience(critic, critic, lifetimes, transitions)
         return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32), aux)
 
