@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.metanet import MetaNet
     from adaptax.algorithms.multi_task import MultiTask
+    from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
     from adaptax.algorithms.registry import defaults
@@ -46,6 +47,7 @@ __all__ = [
     "GBML",
     "L2O",
     "MAML",
+    "PEARL",
     "RL2",
     "SNAIL",
     "AdaptaxError",
@@ -85,6 +87,7 @@ _PLACES = {
     "MAML": "adaptax.algorithms.maml",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
+    "PEARL": "adaptax.algorithms.pearl",
     "PlainProgress": "adaptax.training.progress",
     "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",

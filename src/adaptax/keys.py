@@ -15,6 +15,8 @@ ACT, SAMPLE, STEP, RESET = range(4)
 
 # What a task's or an update's key is used for. Far above any stream number n, with which they share a level.
 _BEGIN, _ADAPT = 2**31 + 1, 2**31 + 2
+# What a run's key is used for besides its updates, likewise far above their number.
+_TRAINING_TASK = 2**31 + 3
 TASKS, LIFETIMES, LEARN, BEHAVE = range(4)
 
 _fold = jax.random.fold_in
@@ -47,6 +49,11 @@ def adapt(task_key: Key[Array, ""], k: Scalar) -> Key[Array, ""]:
 def update(run_key: Key[Array, ""], updates: Scalar, purpose: int) -> Key[Array, ""]:
     """The key for one purpose (TASKS, LIFETIMES, LEARN, BEHAVE) in one meta-update."""
     return _fold(_fold(run_key, updates), purpose)
+
+
+def training_task(run_key: Key[Array, ""], i: Scalar) -> Key[Array, ""]:
+    """The key that draws task i of a fixed set of training tasks: the same in every meta-update."""
+    return _fold(_fold(run_key, _TRAINING_TASK), i)
 
 
 def evaluation(key: Key[Array, ""], purpose: int, run_seed: int = 0) -> Key[Array, ""]:

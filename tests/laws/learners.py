@@ -20,6 +20,7 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
@@ -152,6 +153,10 @@ METANET = MetaNet(
     generator_hidden=4,
     epochs=2,
 )
+PEARL_ = PEARL(
+    tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
+    hidden=(8, 8), encoder_hidden=(8,),
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -192,6 +197,8 @@ ALGORITHMS = {
     "l2o-es, continuous": _case(EVOLVED, Push()),
     "metanet": _case(METANET, Corridor()),
     "metanet, continuous": _case(dataclasses.replace(METANET, fast_layers=2), Push()),
+    "pearl": _case(PEARL_, Corridor()),
+    "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True), Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

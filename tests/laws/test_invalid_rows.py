@@ -39,6 +39,7 @@ def check(case: Case) -> None:
         "emaml",
         "l2o",
         "metanet",
+        "pearl",
         "multi-task",
     ],
 )

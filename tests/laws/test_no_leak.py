@@ -77,6 +77,7 @@ def check_names() -> None:
     ]
     uses = (keys.TASKS, keys.LIFETIMES, keys.LEARN, keys.BEHAVE)
     every += [keys.update(root, updates, use) for updates in (7, 8) for use in uses]
+    every += [keys.training_task(root, i) for i in (7, 8)]
     assert len({jax.random.key_data(key).tobytes() for key in every}) == len(every), (
         "two names give the same key"
     )

@@ -6,13 +6,19 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from adaptation import test_fast_weights, test_implicit, test_learned_optimizer, test_update_rules
-from algorithms import test_emaml, test_metanet, test_promp, test_varibad
+from adaptation import (
+    test_fast_weights,
+    test_implicit,
+    test_learned_optimizer,
+    test_posterior,
+    test_update_rules,
+)
+from algorithms import test_emaml, test_metanet, test_pearl, test_promp, test_varibad
 from collection import test_host
 from crosscheck import test_meta_gradients
-from estimators import test_returns, test_too_far
+from estimators import test_returns, test_sac, test_too_far
 from evaluation import test_beliefs, test_evaluate
-from families import Push
+from families import Corridor, Push
 from laws import (
     test_borders,
     test_fast_path,
@@ -46,6 +52,7 @@ MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
 VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
+PEARL = "adaptax.algorithms.pearl"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -95,6 +102,14 @@ def cross_check(variant: str) -> Callable[[], None]:
 
 def both_sides(case: str) -> Callable[[], None]:
     return lambda: test_host.test_host_and_jax_collect_the_same_lifetime(case)
+
+
+def buffers() -> None:
+    test_pearl.check_buffers(Corridor())
+
+
+def shaped_buffers() -> None:
+    test_pearl.check_buffers(test_pearl.SHAPED)
 
 
 def resume() -> None:
@@ -524,6 +539,40 @@ MUTANTS = {
         "OptimizerState(hidden,",
         "OptimizerState(state.hidden,",
         test_learned_optimizer.check_state,
+    ),
+    # PEARL
+    "rows that are not valid are evidence": Mutant(
+        "adaptax.adaptation.posterior:multiplied",
+        "λ = jnp.where(valid[:, None], precisions, 0.0)",
+        "λ = precisions",
+        test_posterior.check_product,
+    ),
+    "PEARL draws z at every step": Mutant(
+        "adaptax.adaptation.posterior:PosteriorLearner.act",
+        "jnp.where(step.first, fast.sample(key), memory)",
+        "fast.sample(key)",
+        test_pearl.check_sample,
+    ),
+    "PEARL's target takes what was truncated as terminated": Mutant(
+        f"{PEARL}:PEARLAlgorithm.remembered", "flat.terminated", "flat.terminated | flat.truncated", buffers
+    ),
+    "PEARL's belief is told the shaped reward": Mutant(
+        "adaptax.adaptation.posterior:PosteriorLearner.evidence", "rows.reward", "rows.training_reward", shaped_buffers
+    ),
+    "PEARL's rows land in another task's buffer": Mutant(
+        f"{PEARL}:PEARLAlgorithm.remembered", "all.at[members]", "all.at[members - 1]", buffers
+    ),
+    "PEARL's training tasks are new ones in every update": Mutant(
+        f"{PEARL}:PEARLAlgorithm.behave", "keys.training_task(state.key, i)", "jax.random.fold_in(key, i)", shaped_buffers
+    ),
+    "PEARL's actor pulls at z": Mutant(
+        "adaptax.estimators.sac:sac_losses",
+        "soft_value(critic_held, x_held, policy(x_held), k_now)",
+        "soft_value(critic_held, x, policy(x), k_now)",
+        lambda: test_pearl.check_gradients("pearl, continuous"),
+    ),
+    "a soft target bootstraps from what was terminated": Mutant(
+        "adaptax.estimators.sac:soft_target", "jnp.where(terminated, 0.0, next_value)", "next_value", test_sac.check_target
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

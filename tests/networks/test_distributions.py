@@ -17,6 +17,7 @@ from adaptax.networks.distributions import (
     Categorical,
     Gaussian,
     MultiCategorical,
+    TanhGaussian,
     from_outputs,
     uniform,
 )
@@ -112,6 +113,52 @@ def test_a_distribution_has_no_divergence_from_itself_and_no_slope_there():
     p = Gaussian(jnp.array([1.0, -2.0]), jnp.array([0.3, -1.0]))
     value, slope = jax.value_and_grad(lambda q: p.kl(q))(p)
     assert abs(value) < 1e-6 and max(float(jnp.abs(g).max()) for g in jax.tree.leaves(slope)) < 1e-6
+
+
+# --- squashed normals ------------------------------------------------------------------------------------
+
+
+@given(reals, reals, reals)
+def test_a_squashed_normal_is_the_change_of_variables(mean, log_std, u):
+    """p(a) = N(u) / (da/du): the first entry by a numerical derivative in float64, the second plainly normal."""
+    p = TanhGaussian(mean, log_std, (True, False))
+    μ, σ, at = (np.asarray(x, np.float64) for x in (mean, np.exp(log_std), u))
+    action = np.array([np.tanh(at[0]), at[1]])
+    slope = (np.tanh(at[0] + 1e-5) - np.tanh(at[0] - 1e-5)) / 2e-5
+    expected = stats.norm.logpdf(at, μ, σ).sum() - np.log(slope)
+    np.testing.assert_allclose(p.log_prob(jnp.asarray(action, jnp.float32)), expected, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(p.mode(), [np.tanh(μ[0]), μ[1]], rtol=1e-5, atol=1e-6)
+    other = TanhGaussian(mean + 0.5, log_std - 0.2, (True, False))
+    np.testing.assert_allclose(
+        p.kl(other), Gaussian(mean, log_std).kl(Gaussian(mean + 0.5, log_std - 0.2)), rtol=1e-6
+    )
+
+
+def test_samples_of_a_squashed_normal_come_with_their_log_probability():
+    p = TanhGaussian(jnp.array([0.4, -2.0]), jnp.array([-0.3, 0.2]), (True, False))
+    draws = jax.random.split(jax.random.key(0), SAMPLES)
+    actions, logp = jax.jit(jax.vmap(p.sample_and_log_prob))(draws)
+    np.testing.assert_allclose(actions, jax.vmap(p.sample)(draws), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logp, jax.vmap(p.log_prob)(actions), rtol=1e-3, atol=2e-3)
+    squashed = np.asarray(actions, np.float64)
+    assert np.abs(squashed[:, 0]).max() <= 1.0 < np.abs(squashed[:, 1]).max()
+    assert stats.kstest((np.arctanh(squashed[:, 0]) - 0.4) / np.exp(-0.3), "norm").pvalue > 1e-3
+    # Of a density over (−1, 1) × ℝ, the mean of 1/p over samples is the area where it lives: for the first entry alone, 2.
+    one = TanhGaussian(jnp.array([0.4]), jnp.array([-0.3]), (True,))
+    area = np.exp(-np.asarray(jax.vmap(one.log_prob)(actions[:, :1]), np.float64)).mean()
+    assert abs(area - 2.0) < 0.1
+
+
+def test_a_squashed_normal_is_finite_on_its_bounds():
+    p = TanhGaussian(jnp.array([30.0, 1.0]), jnp.array([-5.0, 0.0]), (True, False))
+    action, logp = p.sample_and_log_prob(jax.random.key(0))
+    assert action[0] == 1.0 and np.isfinite(logp)
+    for edge in (1.0, -1.0):
+        at = lambda p, edge=edge: p.log_prob(jnp.array([edge, 7.0]))  # noqa: E731
+        value, slope = jax.value_and_grad(at)(p)
+        assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(slope))
+    by_action = jax.grad(p.log_prob)(jnp.array([1.0, -7.0]))
+    assert np.isfinite(by_action).all()
 
 
 # --- masks ---------------------------------------------------------------------------------------------

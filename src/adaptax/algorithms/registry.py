@@ -14,6 +14,7 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.reptile import Reptile
@@ -146,6 +147,16 @@ ENTRIES: dict[str, Entry] = {
             policy_hidden=(32,), reward_inputs="next-obs", vae_lr=1e-3, vae_tasks=16, elbo_terms=60, decoded_rows=60,
         ),
         updates=1500,
+    ),
+    "pearl": Entry(
+        "off-policy actor-critic given a sampled belief about the task (Rakelly et al. 2019)",
+        "context",
+        PEARL(),
+        learns_on=(),
+        paper=PEARL(
+            tasks=5, episodes=5, capacity=100_000, recent=1, gradient_steps=2000, meta_batch=16, batch=256,
+            hidden=(300, 300, 300), encoder_hidden=(200, 200, 200), lr=3e-4, kl=1.6,
+        ),
     ),
     "maml": Entry(
         "an initial policy that one gradient step makes good, second order (Finn et al. 2017)",

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from adaptax.types import Box, Discrete, MultiDiscrete, Space
 
 LEAST_LOG_STD = -3.0
+SOFT_LOG_STD = -5.0, 2.0
+"""Between these lies log σ where it depends on the observation."""
 MASKED_LOGIT = -1e9
 """Stands in for log 0: finite, so that 0 · log 0 stays 0 in an entropy and its gradient."""
 
@@ -103,7 +105,54 @@ class Gaussian(eqx.Module):
         return jnp.sum(other.log_std - self.log_std + 0.5 * ratio - 0.5)
 
 
-Distribution = Categorical | MultiCategorical | Gaussian
+class TanhGaussian(eqx.Module):
+    """A normal distribution whose bounded entries are squashed to (-1, 1): a = tanh u, u ~ N(μ, σ²).
+
+    Haarnoja et al. 2018 (arXiv 1801.01290), appendix C.
+    Entries of a `Box` without two finite bounds stay plainly normal. Its entropy has no closed form.
+    """
+
+    mean: Float[Array, " d"]
+    """Of u."""
+    log_std: Float[Array, " d"]
+    bounded: tuple[bool, ...] = eqx.field(static=True)
+
+    def log_prob(self, action: Float[Array, " d"]) -> Float[Array, ""]:
+        """log p(a) = log N(u) − Σ log(1 − tanh² u), u = artanh a.
+
+        An action on the bounds, where float32 cannot tell u, counts as the nearest one inside."""
+        inside = jnp.clip(action, -1.0 + 1e-6, 1.0 - 1e-6)
+        bounded = jnp.array(self.bounded)
+        # Both branches of a `where` are differentiated, so artanh must not see what lies outside.
+        u = jnp.where(bounded, jnp.arctanh(jnp.where(bounded, inside, 0.0)), action)
+        return self._log_prob_of(u)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: Key[Array, ""]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        """A reparameterised sample, and its log-probability without the way back through artanh."""
+        u = Gaussian(self.mean, self.log_std).sample(key)
+        return self._squashed(u), self._log_prob_of(u)
+
+    def mode(self) -> Float[Array, " d"]:
+        """tanh μ: the mode of u, squashed."""
+        return self._squashed(self.mean)
+
+    def kl(self, other: TanhGaussian) -> Float[Array, ""]:
+        """KL(self ‖ other), in nats: that of u, since both are squashed alike."""
+        return Gaussian(self.mean, self.log_std).kl(Gaussian(other.mean, other.log_std))
+
+    def _squashed(self, u: Float[Array, " d"]) -> Float[Array, " d"]:
+        return jnp.where(jnp.array(self.bounded), jnp.tanh(u), u)
+
+    def _log_prob_of(self, u: Float[Array, " d"]) -> Float[Array, ""]:
+        # log(1 − tanh² u) = 2 (log 2 − u − softplus(−2u)), which does not cancel where tanh u rounds to 1.
+        slope = jnp.where(jnp.array(self.bounded), 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u)), 0.0)
+        return Gaussian(self.mean, self.log_std).log_prob(u) - jnp.sum(slope)
+
+
+Distribution = Categorical | MultiCategorical | Gaussian | TanhGaussian
 
 
 def parameters(space: Space) -> int:
@@ -132,6 +181,19 @@ def from_outputs(
                 if isinstance(space, Discrete)
                 else MultiCategorical(logits, space.choices)
             )
+
+
+def soft_outputs(space: Box | Discrete) -> int:
+    """How many network outputs `squashed` needs for an action space."""
+    return 2 * space.size if isinstance(space, Box) else space.size
+
+
+def squashed(space: Box | Discrete, outputs: Float[Array, " n"]) -> Categorical | TanhGaussian:
+    """The distribution that an actor paid for its entropy describes: its deviation depends on the observation too."""
+    if isinstance(space, Discrete):
+        return Categorical(outputs)
+    mean, log_std = jnp.split(outputs, 2)
+    return TanhGaussian(mean, jnp.clip(log_std, *SOFT_LOG_STD), space.bounded)
 
 
 def uniform(space: Space, action_mask: Bool[Array, " n"] | None = None) -> Distribution:
