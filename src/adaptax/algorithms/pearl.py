@@ -13,9 +13,9 @@ sampling. Soft actor-critic trains it on transitions of any age, and the critics
     L_critic = E_{z ~ q(z|c)} Σ_{i=1,2} (Q_i(s, a, z) − y)² + β KL(q(z|c) ‖ N(0, I)) ,     y = r + γ (1 − terminated) V̄(s', z)
     V̄(s', z) = E_{a'~π}[min_i Q̄_i(s', a', z) − log π(a'|s', z)] ,     L_actor = −V(s, z), z a constant
 
-Good at: few environment steps, for data are used again and again; sparse rewards, where meta-training is given a `shaped_reward`.
-Bad at: telling tasks apart within an episode (it adapts between episodes only), and tasks that evidence in any order does
-not tell.
+Good at: few environment steps, for data are used again and again.
+Bad at: telling tasks apart within an episode (it adapts between episodes only), tasks that evidence in any order does not
+tell, and rewards too sparse to be met by chance, even where meta-training is given a `shaped_reward`.
 
 Where we depart from the paper: twin target critics in place of a value network; all networks step at once; a context is what a
 recent lifetime had shown after some of its episodes, chosen uniformly, as at meta-test, where the paper draws single transitions
