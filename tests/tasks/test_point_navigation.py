@@ -247,7 +247,7 @@ def test_impossible_fields_are_refused(make, says):
 
 
 @pytest.mark.parametrize(
-    ("family", "rewards"), [(DENSE, "distance or squared"), (SPARSE, "sparse, shaped or dense")]
+    ("family", "rewards"), [(DENSE, "distance or squared"), (SPARSE, "sparse, shaped, peaked or dense")]
 )
 def test_an_unknown_reward_is_refused(family, rewards):
     family = dataclasses.replace(family)
@@ -266,3 +266,5 @@ def test_the_shaped_reward_is_for_meta_training_alone():
     _, shaped = SparsePointNavigation(reward="shaped").step(key, position, action, task)
     assert sparse.reward == shaped.reward == 0.0 and sparse.shaped_reward is None
     np.testing.assert_allclose(shaped.shaped_reward, -0.4, rtol=1e-6)
+    _, peaked = SparsePointNavigation(reward="peaked").step(key, position, action, task)
+    np.testing.assert_allclose(peaked.shaped_reward, math.exp(-4 / 3), rtol=1e-6)

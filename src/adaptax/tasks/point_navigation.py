@@ -16,7 +16,8 @@ from adaptax.types import Box, Outcome, Spec, Task
 
 Point = Float[Array, " 2"]
 DenseReward = Literal["distance", "squared"]
-HalfCircleReward = Literal["sparse", "shaped", "dense"]
+HalfCircleReward = Literal["sparse", "shaped", "peaked", "dense"]
+PEAK_WIDTH = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +155,10 @@ class SparsePointNavigation(_Navigation):
     episodes: int = 6
     """Episodes in a lifetime of learners that remember: PEARL's five to explore, and one."""
     reward: HalfCircleReward = "sparse"
-    """sparse: 1 − distance within `goal_radius`, else 0. shaped: the same, and meta-training maximises minus the distance in its
-    place, as PEARL's does: learners see, and evaluations count, the sparse reward. dense: minus the distance."""
+    """sparse: 1 − distance d within `goal_radius`, else 0. shaped: the same, and meta-training maximises −d in its place, as PEARL's
+    does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.3). Where nothing is known of the
+    goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is best on the circle itself.
+    dense: −d is the reward."""
 
     def __post_init__(self):
         self._check(get_args(HalfCircleReward))
@@ -176,11 +179,13 @@ class SparsePointNavigation(_Navigation):
         position = state + action
         left = position - task
         never = jnp.array(False)
-        shaped = -jnp.linalg.norm(left) if self.reward == "shaped" else None
         return position, Outcome(
             position, self._pay(left), terminated=never, truncated=never, success=self._near(left),
-            shaped_reward=shaped,
+            shaped_reward=self._shaped(jnp.linalg.norm(left)),
         )  # fmt: skip
+
+    def _shaped(self, distance: Float[Array, ""]) -> Float[Array, ""] | None:
+        return {"shaped": -distance, "peaked": jnp.exp(-distance / PEAK_WIDTH)}.get(self.reward)
 
     def _near(self, left: Float[Array, "*T 2"]) -> Bool[Array, "*T"]:
         return jnp.linalg.norm(left, axis=-1) <= self.goal_radius
