@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
-from adaptax.reproduction import bandits, gradient_control, sinusoid, tabular_mdps
+from adaptax.reproduction import bandits, context_control, gradient_control, sinusoid, tabular_mdps
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
@@ -153,6 +153,18 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         7,
         l2o_es_learns,
+    ),
+    "gridworld": Figure(
+        "VariBAD and RL² on the gridworld, episode by episode: 5 seeds × 210 tasks",
+        "near the oracle's 11.07 (Zintgraf et al. 2020, figure 3)",
+        25,
+        context_control.gridworld,
+    ),
+    "sparse-navigation": Figure(
+        "PEARL, RL² and MAML on the sparse half circle against environment steps: 5 seeds × 100 goals",
+        "PEARL explores where MAML does not (Rakelly et al. 2019, figure 6)",
+        30,
+        context_control.sparse_navigation,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,

@@ -155,10 +155,10 @@ class SparsePointNavigation(_Navigation):
     episodes: int = 6
     """Episodes in a lifetime of learners that remember: PEARL's five to explore, and one."""
     reward: HalfCircleReward = "sparse"
-    """sparse: 1 − distance d within `goal_radius`, else 0. shaped: the same, and meta-training maximises −d in its place, as PEARL's
-    does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.3). Where nothing is known of the
-    goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is best on the circle itself.
-    dense: −d is the reward."""
+    """sparse: 1 − distance d within `goal_radius`, else 0. shaped: the same, and meta-training maximises −d in its place, as
+    PEARL's does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.3). Where nothing is
+    known of the goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is best on the
+    circle itself. dense: −d is the reward."""
 
     def __post_init__(self):
         self._check(get_args(HalfCircleReward))
