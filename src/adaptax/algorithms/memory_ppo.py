@@ -29,7 +29,9 @@ class MemoryPPO:
     episodes: int = 0
     """Episodes in a lifetime; 0: as the task family says."""
     lr: float = 3e-3
-    """Adam's step size."""
+    """Adam's step size in the first meta-update."""
+    lr_decay: float = 1.0
+    """Factor on that step size per meta-update."""
     gamma: float = 0.99
     """Discount γ per step of the lifetime."""
     gae_lambda: float = 0.95
@@ -74,6 +76,7 @@ class MemoryPPOAlgorithm(Algorithm):
     λ: Array
     coefficients: PPOCoefficients
     entropy_decay: Array
+    lr_decay: Array
     max_gradient_norm: Array
 
     def __init__(self, config: MemoryPPO, spec: Spec, learner: Learner, floats_per_step: int):
@@ -85,7 +88,7 @@ class MemoryPPOAlgorithm(Algorithm):
         self.coefficients = PPOCoefficients(
             clip=jnp.array(config.clip), value=jnp.array(config.value), entropy=jnp.array(config.entropy)
         )
-        self.entropy_decay = jnp.array(config.entropy_decay)
+        self.entropy_decay, self.lr_decay = jnp.array(config.entropy_decay), jnp.array(config.lr_decay)
         self.max_gradient_norm = jnp.array(config.max_gradient_norm)
 
     def test_layout(self, episodes: int | None) -> Layout:
@@ -114,6 +117,7 @@ class MemoryPPOAlgorithm(Algorithm):
 
         entropy = self.coefficients.entropy * self.entropy_decay**state.updates
         coefficients = eqx.tree_at(lambda c: c.entropy, self.coefficients, entropy)
+        lr = self.lr * self.lr_decay**state.updates
 
         def loss(params: Any, one_task: Any) -> tuple[Array, Metrics]:
             lifetime, advantage, target = one_task
@@ -122,7 +126,7 @@ class MemoryPPOAlgorithm(Algorithm):
             return ppo_loss(out, lifetime.rounds, advantage, error, coefficients)
 
         params, opt_state, metrics = epochs_over_tasks(
-            loss, params, state.opt_state, self.optimizer, self.lr, (lifetime, advantage, target), key,
+            loss, params, state.opt_state, self.optimizer, lr, (lifetime, advantage, target), key,
             epochs=self.epochs, minibatches=self.minibatches,
             floats_per_task=self.layout.steps * self.layout.streams * self.floats_per_step,
         )  # fmt: skip

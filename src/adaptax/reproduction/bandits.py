@@ -14,7 +14,7 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
-from adaptax.reproduction.lifetime_tables import Learner, lifetime_table, train_learners
+from adaptax.reproduction.lifetime_tables import Learner, learning_within, lifetime_table, train_learners
 from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.bandit_planning import bayes_optimal_value
 from adaptax.tasks.bandit_policies import play, reference_policies
@@ -45,6 +45,10 @@ PUBLISHED: dict[tuple[int, int], tuple[float | None, ...]] = {
     (500, 50): (249.6, 463.7, 427.2, 437.6, 457.6, 413.6, 402.8, 438.9, 442.6),
 }
 """(pulls, arms): Duan et al. 2016, table 1, means over 1,000 bandits; SNAIL: Mishra et al. 2018, table 1."""
+
+
+LEARNING_TASKS = 2000
+"""Unseen bandits on which the last pull is compared with the first."""
 
 
 def unseen(pulls: int) -> int:
@@ -89,8 +93,9 @@ def bandit_table(runs: Mapping[str, Sequence[Run]], goals: Mapping[str, float]) 
 
 # --- the cells ---------------------------------------------------------------------------------
 
-SNAIL_10 = SNAIL()
-SNAIL_100 = SNAIL()
+SMALL_SNAIL = {"hidden": 16, "filters": 16, "keys": 16, "values": 16, "gae_lambda": 0.9, "epochs": 2}
+SNAIL_10 = SNAIL(tasks=1024, lr=3e-3, entropy=0.08, entropy_decay=0.98, **SMALL_SNAIL)
+SNAIL_100 = SNAIL(tasks=256, lr=2e-3, entropy=0.1, entropy_decay=0.997, **SMALL_SNAIL)
 TRANSFORMER_10 = Transformer(tasks=512, lr=2e-3, gae_lambda=0.9, entropy=0.08, entropy_decay=0.98, epochs=2)
 TRANSFORMER_100 = Transformer(tasks=128, lr=1e-3, gae_lambda=0.9, entropy=0.1, entropy_decay=0.997, epochs=2)
 
@@ -99,9 +104,9 @@ def learners(pulls: int) -> dict[str, Learner]:
     """What is trained for a cell of so many pulls, by what two cores can do."""
     if pulls <= 10:
         return {
-            "rl2": Learner(CELL_10_5, 600, goal=6.6, seeds=3),
-            "snail": Learner(SNAIL_10, 400, goal=6.6, seeds=3),
-            "transformer": Learner(TRANSFORMER_10, 300, goal=6.6, seeds=3),
+            "rl2": Learner(CELL_10_5, 600, goal=6.6, seeds=5),
+            "snail": Learner(SNAIL_10, 400, goal=6.6, seeds=5),
+            "transformer": Learner(TRANSFORMER_10, 300, goal=6.6, seeds=5),
         }
     updates = 2000 if pulls <= 100 else 1000
     rl2 = dataclasses.replace(CELL_100_5, tasks=256 if pulls <= 100 else 64)
@@ -118,7 +123,8 @@ def cell(pulls: int, arms: int, minutes: int) -> Figure:
     def run(directory: Path, report: Report) -> Outcome:
         trained = learners(pulls)
         runs = train_learners(trained, BernoulliBandit(arms, pulls), directory, report)
-        return bandit_table(runs, {name: m.goal for name, m in trained.items() if m.goal is not None})
+        table = bandit_table(runs, {name: m.goal for name, m in trained.items() if m.goal is not None})
+        return table + learning_within(runs, LEARNING_TASKS, directory, report) if pulls <= 10 else table
 
     rl2, snail = PUBLISHED[pulls, arms][-2:]
     return Figure(

@@ -29,8 +29,7 @@ def demo(directory: Path, report: Report) -> Outcome:
     """RL² on bandits and MAML on 2D navigation, small: what `make demo` runs."""
     bandit = train_cell(CELL_10_5, 5, 10, DEMO_BANDIT_UPDATES, directory / "rl2-bandit", report)
     navigation = train_navigation(DEMO_NAVIGATION_UPDATES, directory / "maml-navigation", report)
-    first, second = bandit_table({"rl2": [bandit]}, {"rl2": 6.60}), navigation_table(navigation)
-    return Outcome(first.tables + second.tables, first.claims + second.claims, first.folders + second.folders)
+    return bandit_table({"rl2": [bandit]}, {"rl2": 6.60}) + navigation_table(navigation)
 
 
 def bandit_100_5(directory: Path, report: Report) -> Outcome:

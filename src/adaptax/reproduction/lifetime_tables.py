@@ -14,6 +14,8 @@ import numpy as np
 from adaptax import statistics
 from adaptax.algorithms.base import Config
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reproduction.gradient_methods import difference, in_words
+from adaptax.reproduction.learning import train_as_long
 from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run
@@ -95,6 +97,43 @@ def lifetime_table(
         )
     table = Table(title, ("", "mean", "95% interval", "each seed", source), rows, note)
     return Outcome([table], claims, [run.directory for m in runs.values() for run in m if run.directory])
+
+
+def learning_within(
+    runs: Mapping[str, Sequence[Run]], tasks: int, directory: Path, report: Report
+) -> Outcome:
+    """The learning result of each learner: its last episode against its first, and against the multi-task learner, which has had as
+    many environment steps as the learner with most."""
+    family = next(iter(runs.values()))[0].family
+    seeds = range(max(len(members) for members in runs.values()))
+    most = max(run.env_steps for members in runs.values() for run in members)
+    alone = [
+        train_as_long(family, most, seed, directory / "multi-task" / f"seed-{seed}", report) for seed in seeds
+    ]
+    compromise = evaluate(alone, "test", tasks, 1, label="multi-task").curve()[:, :, 0]
+    rows, claims = [], []
+    for name, members in runs.items():
+        curve = evaluate(members, "test", tasks, label=name).curve()
+        gains = [difference(curve[:, :, -1], x) for x in (curve[:, :, 0], compromise[: len(members)])]
+        rows.append(
+            (
+                name,
+                f"{curve[:, :, 0].mean():.3f}",
+                f"{curve[:, :, -1].mean():.3f}",
+                *(in_words(g, 3) for g in gains),
+            )
+        )
+        claims.append(
+            Claim(
+                f"{name}: its last episode beats its first by {in_words(gains[0], 3)} and the multi-task learner by "
+                f"{in_words(gains[1], 3)}",
+                min(low for _, low, _ in gains) > 0,
+            )
+        )
+    rows.append(("multi-task", f"{compromise.mean():.3f}", "", "", ""))
+    header = ("", "first episode", "last episode", "− first", "− multi-task")
+    table = Table(f"Learning within a lifetime of {family.spec.name}: {tasks:,} unseen tasks", header, rows)
+    return Outcome([table], claims, [run.directory for run in alone if run.directory])
 
 
 def _interval(x: np.ndarray) -> str:

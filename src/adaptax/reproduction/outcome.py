@@ -36,6 +36,10 @@ class Outcome:
     folders: list[Path]
     """The runs that it trained, each with its evaluations."""
 
+    def __add__(self, other: Outcome) -> Outcome:
+        """Both, one after the other."""
+        return Outcome(self.tables + other.tables, self.claims + other.claims, self.folders + other.folders)
+
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
