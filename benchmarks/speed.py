@@ -8,6 +8,7 @@ setting runs in a process of its own. Times are medians; compare ratios within o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import statistics
@@ -19,6 +20,12 @@ from typing import Any
 SETTINGS: dict[str, str] = {
     "rl2-gru64": "RL², GRU 64, 256 bandits × 100 pulls, PPO 4 epochs × 4 minibatches",
     "rl2-gru256": "RL², GRU 256, 60 bandits × 100 pulls, the paper's 8 epochs (pytorch_rl2: 364 steps/s)",
+    "snail": "SNAIL 32-32-32-32, 64 bandits × 100 pulls, PPO 2 epochs × 4 minibatches",
+    "transformer": "in-context Transformer 64 × 2, 64 bandits × 100 pulls, PPO 2 epochs × 4 minibatches",
+    "varibad": "VariBAD's defaults, 128 gridworlds × 60 steps (its own code: 595 steps/s)",
+    "rl2-gridworld": "RL², GRU 64, 128 gridworlds × 60 steps (VariBAD's code: 581 steps/s)",
+    "pearl": "PEARL's defaults on sparse navigation",
+    "pearl-full": "PEARL, 16 × 256, three layers of 300 (oyster: 1.2 gradient steps/s, 2,112 steps/s collecting)",
     "maml-ppo": "MAML, PPO-style outer step, 20 tasks × 2 × 20 × 100, MLP 64-64",
     "maml-trpo-64": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 64-64 (pytorch-maml-rl: 7.5 s)",
     "maml-trpo-100": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 100-100 (learn2learn: 51 s)",
@@ -53,6 +60,7 @@ def describe(name: str, r: dict[str, Any]) -> str:
         f" in one program; by itself collect {r['collect_seconds']:.3f}, learn {r['learn_seconds']:.3f}\n"
         f"    {r['env_steps_per_second']:,.0f} environment steps/s in training · compile {r['compile_seconds']:.1f} s"
         f" (cold) · peak memory {r['peak_megabytes']:,.0f} MB\n"
+        f"    collecting alone: {r['collected_per_second']:,.0f} environment steps/s{r['gradient_steps']}\n"
         f"    learn: {r['learn_gflop']:.1f} GFLOP of matmul, {r['learn_gflops']:.1f} GFLOP/s"
         f" = {100 * r['learn_gflops'] / r['peak_gflops']:.0f}% of the measured peak {r['peak_gflops']:.1f}"
     )
@@ -79,16 +87,28 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
     import equinox as eqx
     import jax
 
-    from adaptax import MAML, RL2
+    from adaptax import MAML, PEARL, RL2, SNAIL, Transformer, VariBAD
     from adaptax.algorithms.base import Config
+    from adaptax.algorithms.registry import ENTRIES
     from adaptax.collection.collect import collect
-    from adaptax.tasks import BernoulliBandit, PointNavigation, TaskFamily
-    from adaptax.training.program import behaviour_and_keys, draw_tasks, learn, make_program
+    from adaptax.tasks import BernoulliBandit, GridWorld, PointNavigation, SparsePointNavigation, TaskFamily
+    from adaptax.training.program import behaviour_and_keys, draw_training_tasks, learn, make_program
     from benchmarks.flops import matmul_flops
 
     config: Config
     family: TaskFamily
-    if name.startswith("rl2"):
+    if name in ("varibad", "rl2-gridworld"):
+        family, config = GridWorld(), VariBAD(tasks=128) if name == "varibad" else RL2(tasks=128)
+    elif name.startswith("pearl"):
+        full = ENTRIES["pearl"].paper
+        assert isinstance(full, PEARL)
+        # As many tasks visited as in training; the rows of their buffers are few, for time does not depend on them.
+        full = dataclasses.replace(full, gradient_steps=20, capacity=2000)
+        family, config = SparsePointNavigation(reward="peaked"), PEARL() if name == "pearl" else full
+    elif name in ("snail", "transformer"):
+        family = BernoulliBandit(arms=5, pulls=100)
+        config = SNAIL(tasks=64, epochs=2) if name == "snail" else Transformer(tasks=64, epochs=2)
+    elif name.startswith("rl2"):
         family = BernoulliBandit(arms=5, pulls=100)
         config = RL2(tasks=256) if name == "rl2-gru64" else RL2(tasks=60, hidden=256, epochs=8, minibatches=1)
     else:
@@ -103,7 +123,7 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
 
     def gather(algorithm, state):
         behaviour, keys, key = behaviour_and_keys(
-            algorithm, state, lambda k: draw_tasks(family, k, "train", algorithm.tasks)
+            algorithm, state, lambda k: draw_training_tasks(family, k, algorithm.tasks)
         )
         return collect(algorithm.learner, family, behaviour, algorithm.layout, keys)[0], key
 
@@ -141,7 +161,10 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
         lambda s, x, k: eqx.filter(learn(algorithm, s, x, k), eqx.is_array), state, lifetime, key
     )
     learn_seconds = statistics.median(learns)
+    steps = getattr(config, "gradient_steps", 0)
     return {
+        "collected_per_second": float(lifetime.rounds.valid.sum()) / statistics.median(collects),
+        "gradient_steps": f" · {steps / learn_seconds:,.1f} gradient steps/s" if steps else "",
         "seconds_per_update": statistics.median(totals),
         "fastest": min(totals),
         "slowest": max(totals),
