@@ -52,6 +52,7 @@ MAML = "adaptax.algorithms.maml"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
 VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
+BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
 RULES = "adaptax.adaptation.update_rules"
 
@@ -262,7 +263,7 @@ MUTANTS = {
     ),
     # VariBAD, and what is believed when
     "the return trains VariBAD's encoder": Mutant(
-        f"{VARIBAD}:VariBADLearner.say", "jax.lax.stop_gradient(belief)", "belief", test_varibad.check_gradients_apart
+        f"{BELIEF}:RecurrentBeliefLearner.say", "jax.lax.stop_gradient(belief)", "belief", test_varibad.check_gradients_apart
     ),
     "PPO is told other beliefs than those that acted": Mutant(
         f"{VARIBAD}:VariBADAlgorithm.says", "self.learner.say(theta, s.aux, s)", "self.learner.say(theta, 0.9 * s.aux, s)",

@@ -37,22 +37,15 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax import trees
+from adaptax.adaptation.recurrent_belief import BeliefTheta, RecurrentBeliefLearner
 from adaptax.algorithms.base import require_environments
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.chunks import chunk_size, mean_gradient
 from adaptax.errors import AdaptaxError
 from adaptax.estimators.elbo import gaussian, kl_terms, some_rows
 from adaptax.estimators.returns import valid_mean
-from adaptax.learner import Learner
-from adaptax.networks.decoder import Decoder
-from adaptax.networks.distributions import from_outputs
-from adaptax.networks.encoding import encode_action, observation_size, trial_inputs, trial_inputs_size
-from adaptax.networks.layers import GRU, MLP, Dense
-from adaptax.networks.normaliser import Normaliser
+from adaptax.networks.encoding import observation_size
 from adaptax.types import Lifetime, Metrics, Out, Spec, Step, TrainState
-
-EXPECTATION_DRAWS = 32
-"""Draws of m in an expected reward."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,105 +92,10 @@ class VariBAD(MemoryPPO):
         return VariBADAlgorithm(self, spec)
 
 
-class Network(eqx.Module):
-    """Theta."""
-
-    gru: GRU
-    posterior: Dense
-    reward: Decoder
-    transition: Decoder | None
-    policy: MLP
-    value: MLP
-    log_std: Float[Array, " n"]
-    normaliser: Normaliser
-
-    def only(self, *names: str) -> Any:
-        """True for the leaves of these parts."""
-        no = jax.tree.map(lambda _: False, self)
-        chosen = lambda t: [getattr(t, name) for name in names if getattr(t, name) is not None]  # noqa: E731
-        return eqx.tree_at(chosen, no, [jax.tree.map(lambda _: True, part) for part in chosen(self)])
-
-
-class VariBADLearner(Learner):
-    spec: Spec = eqx.field(static=True)
-    hidden: int = eqx.field(static=True)
-    latent: int = eqx.field(static=True)
-    policy_hidden: tuple[int, ...] = eqx.field(static=True)
-    decoder_hidden: tuple[int, ...] = eqx.field(static=True)
-    reward_inputs: str = eqx.field(static=True)
-    decode_transitions: bool = eqx.field(static=True)
-
-    def init(self, key: Key[Array, ""]) -> Network:
-        ks = jax.random.split(key, 6)
-        n_obs, n_action = observation_size(self.spec), self.spec.action.size
-        n_reward = n_obs if self.reward_inputs == "next-obs" else 2 * n_obs + n_action
-        transition = Decoder(n_obs + n_action, self.latent, self.decoder_hidden, n_obs, ks[3])
-        n_policy = n_obs + 2 * self.latent
-        return Network(
-            gru=GRU(trial_inputs_size(self.spec), self.hidden, ks[0]),
-            posterior=Dense(self.hidden, 2 * self.latent, 1.0, ks[1]),
-            reward=Decoder(n_reward, self.latent, self.decoder_hidden, 1, ks[2]),
-            transition=transition if self.decode_transitions else None,
-            policy=MLP(n_policy, self.policy_hidden, n_action, ks[4]),
-            value=MLP(n_policy, self.policy_hidden, 1, ks[5], last_gain=1.0),
-            log_std=jnp.full((n_action,), -0.5, jnp.float32),
-            normaliser=Normaliser.of(n_obs),
-        )
-
-    def trainable(self, theta: Network) -> Any:
-        return jax.tree.map(lambda frozen: not frozen, theta.only("normaliser"))
-
-    def remember(self, theta: Network) -> Float[Array, " hidden"]:
-        return jnp.zeros((self.hidden,))
-
-    def act(self, theta, fast, memory, step, key):
-        h = theta.gru(memory, trial_inputs(self.spec, theta.normaliser, step))
-        return self.say(theta, theta.posterior(h), step), h
-
-    def unroll(self, theta, fast, memory, steps, stream_key):
-        hs = self.hidden_states(theta, memory, steps)
-        return jax.vmap(lambda h, s: self.say(theta, theta.posterior(h), s))(hs, steps), hs[-1]
-
-    def hidden_states(self, theta: Network, memory: Array, steps: Step) -> Float[Array, "T hidden"]:
-        """h_t after each row."""
-        x = jax.vmap(lambda s: trial_inputs(self.spec, theta.normaliser, s))(steps)
-        return theta.gru.unroll(memory, x, steps.valid)
-
-    def say(self, theta: Network, belief: Float[Array, " two_latents"], step: Step) -> Out:
-        """Policy and critic, told the belief (μ, log σ²)."""
-        # Not trained by the return: its gradient is noisy and of another scale, and the two losses would need a weight (§4).
-        told = jax.lax.stop_gradient(belief)
-        x = jnp.concatenate([theta.normaliser.observation(step.obs), told])
-        dist = from_outputs(self.spec.action, theta.policy(x), theta.log_std, step.action_mask)
-        return Out(dist, theta.normaliser.to_value(theta.value(x)[0]), aux=belief)
-
-    def belief(self, theta, fast, memory):
-        return theta.posterior(memory)
-
-    def expected_reward(self, theta, fast, memory, obs, action, next_obs):
-        """The mean decoded reward over draws of m."""
-        q = gaussian(theta.posterior(memory))
-        # Always the same draws: two looks at one belief show the same.
-        ms = jax.vmap(q.sample)(jax.random.split(jax.random.key(0), EXPECTATION_DRAWS))
-        x = self.reward_x(theta, obs, action, next_obs)
-        return theta.reward.pairs(x[None], ms).mean() * theta.normaliser.reward_rms
-
-    def reward_x(self, theta: Network, obs: Array, action: Array, next_obs: Array) -> Float[Array, " n"]:
-        """What the reward decoder sees of a transition."""
-        after = theta.normaliser.observation(next_obs)
-        if self.reward_inputs == "next-obs":
-            return after
-        return jnp.concatenate([self.transition_x(theta, obs, action), after])
-
-    def transition_x(self, theta: Network, obs: Array, action: Array) -> Float[Array, " n"]:
-        """What the transition decoder sees of a transition."""
-        return jnp.concatenate([theta.normaliser.observation(obs), encode_action(self.spec.action, action)])
-
-
 class VariBADAlgorithm(MemoryPPOAlgorithm):
     """max_π as `MemoryPPOAlgorithm`, told the belief; max_{q,p} ELBO. `TrainState.opt_state` is the pair of their optimisers'."""
 
-    learner: VariBADLearner
+    learner: RecurrentBeliefLearner
     vae_updates: int = eqx.field(static=True)
     vae_tasks: int = eqx.field(static=True)
     elbo_terms: int = eqx.field(static=True)
@@ -207,7 +105,7 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
 
     def __init__(self, config: VariBAD, spec: Spec):
         names = ("hidden", "latent", "policy_hidden", "decoder_hidden", "reward_inputs", "decode_transitions")
-        learner = VariBADLearner(spec=spec, **{name: getattr(config, name) for name in names})
+        learner = RecurrentBeliefLearner(spec=spec, **{name: getattr(config, name) for name in names})
         super().__init__(config, spec, learner, max(config.policy_hidden, default=1))
         self.vae_updates, self.vae_tasks = config.vae_updates, min(config.vae_tasks, config.tasks)
         self.elbo_terms = min(config.elbo_terms, self.layout.steps)
@@ -218,10 +116,10 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
     def vae_optimizer(self) -> optax.GradientTransformation:
         return optax.scale_by_adam()
 
-    def of_policy(self, theta: Network) -> Any:
+    def of_policy(self, theta: BeliefTheta) -> Any:
         return theta.only("policy", "value", "log_std")
 
-    def of_vae(self, theta: Network) -> Any:
+    def of_vae(self, theta: BeliefTheta) -> Any:
         """Which leaves the ELBO trains."""
         return theta.only("gru", "posterior", "reward", "transition")
 
@@ -231,7 +129,7 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
         of_vae = self.vae_optimizer.init(eqx.filter(state.theta, self.of_vae(state.theta)))
         return TrainState(state.theta, (of_policy, of_vae), state.key, state.updates)
 
-    def says(self, theta: Network, lifetime: Lifetime) -> Out:
+    def says(self, theta: BeliefTheta, lifetime: Lifetime) -> Out:
         # PPO leaves the encoder as it is: what was believed while acting need not be computed again.
         rows = lifetime.rounds
         return jax.vmap(jax.vmap(jax.vmap(lambda s: self.learner.say(theta, s.aux, s))))(rows)
@@ -245,8 +143,8 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
         return TrainState(theta, (state.opt_state, of_vae), state.key, state.updates), metrics | vae_metrics
 
     def learn_belief(
-        self, theta: Network, opt_state: optax.OptState, lifetime: Lifetime, key: Key[Array, ""]
-    ) -> tuple[Network, optax.OptState, Metrics]:
+        self, theta: BeliefTheta, opt_state: optax.OptState, lifetime: Lifetime, key: Key[Array, ""]
+    ) -> tuple[BeliefTheta, optax.OptState, Metrics]:
         """`vae_updates` steps up the ELBO."""
         params, frozen = eqx.partition(theta, self.of_vae(theta))
         rows = trees.index(lifetime.rounds, (slice(None), 0, 0))  # one round of one stream
@@ -274,7 +172,7 @@ class VariBADAlgorithm(MemoryPPOAlgorithm):
         return eqx.combine(params, frozen), opt_state, jax.tree.map(lambda m: m[-1], metrics)
 
     def negative_elbo(
-        self, theta: Network, rows: Step, key: Key[Array, ""]
+        self, theta: BeliefTheta, rows: Step, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Metrics]:
         """−ELBO of one lifetime [T], as a mean over its steps t (without constants):
 
