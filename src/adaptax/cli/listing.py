@@ -12,8 +12,6 @@ from adaptax.reports.tables import Table
 from adaptax.tasks import registry as families
 from adaptax.types import Spec
 
-MARKS = {"learning": "●", "runs": "○", "no": "—"}
-
 
 @dataclasses.dataclass(frozen=True)
 class List:
@@ -80,13 +78,21 @@ def tables(record: dict[str, Any]) -> list[Table]:
             return "baseline"
         return f"learning: {', '.join(a['learns_on'])}" if a["learning"] else "not learning"
 
+    def works_on(a: dict[str, Any]) -> str:
+        cannot = {family for family, how in record["support"][a["name"]].items() if how == "no"}
+        said = []
+        for kind, labelled in (("environments", False), ("labelled examples", True)):
+            of_kind = {f["name"] for f in record["families"] if f["supervised"] == labelled}
+            if of_kind - cannot:
+                said.append(kind + "".join(f" but {family}" for family in sorted(of_kind & cannot)))
+        return ", ".join(said)
+
     left = frozenset(range(9))
-    names = [f["name"] for f in record["families"]]
     return [
         Table(
             "Algorithms",
-            ["name", "", "status"],
-            [[a["name"], a["summary"], status(a)] for a in record["algorithms"]],
+            ["name", "", "works on", "status"],
+            [[a["name"], a["summary"], works_on(a), status(a)] for a in record["algorithms"]],
             "learning: `adaptax reproduce` shows a learning result there (5 seeds, 100 unseen tasks, intervals above zero)",
             left,
         ),
@@ -106,13 +112,6 @@ def tables(record: dict[str, Any]) -> list[Table]:
                 for f in record["families"]
             ],
             "and your own: gymnasium:MODULE:CLASS or jax:MODULE:CLASS; `adaptax new-family FILE` writes a template",
-            left,
-        ),
-        Table(
-            "What works with what",
-            ["", *names],
-            [[a, *(MARKS[row[n]] for n in names)] for a, row in record["support"].items()],
-            "● learning result shown   ○ runs   — cannot",
             left,
         ),
     ]
