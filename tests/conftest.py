@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Tests compile much and run little: XLA's least effort takes a quarter of the time. Must come before the first compilation.
@@ -9,6 +10,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu
 
 import hypothesis
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Must come before the package's first import: from here on every annotated call is checked.
@@ -32,3 +34,11 @@ def pytest_configure(config):
     config.addinivalue_line(
         "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry"
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_more_programs_than_one_module_compiles():
+    """Every compiled program takes memory and maps of the process, of which there are only so many."""
+    yield
+    jax.clear_caches()
+    gc.collect()

@@ -19,7 +19,7 @@ from adaptax.errors import AdaptaxError, near
 # A command is a frozen dataclass: its fields are flags, the docstrings under them their description, and `execute` does
 # what it is for and returns the exit code (None: 0). It is imported when called: `adaptax --help` needs none of JAX.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "list": ("listing:List", "algorithms and task families, and what works with what"),
+    "list": ("listing:List", "algorithms and task families"),
     "train": ("train:train_command", "meta-train an algorithm on a task family"),
     "resume": ("train:Resume", "go on with an interrupted run, or train one for longer"),
     "evaluate": ("evaluate:Evaluate", "meet unseen tasks with a trained learner"),

@@ -15,7 +15,7 @@ from adaptax.types import Spec
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Algorithms and task families, one line each, and what works with what."""
+    """Algorithms and task families, one line each."""
 
     json: bool = False
     """Print one JSON value instead of tables."""
