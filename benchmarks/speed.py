@@ -21,6 +21,7 @@ SETTINGS: dict[str, str] = {
     "rl2-gru64": "RL², GRU 64, 256 bandits × 100 pulls, PPO 4 epochs × 4 minibatches",
     "rl2-gru256": "RL², GRU 256, 60 bandits × 100 pulls, the paper's 8 epochs (pytorch_rl2: 364 steps/s)",
     "snail": "SNAIL 32-32-32-32, 64 bandits × 100 pulls, PPO 2 epochs × 4 minibatches",
+    "snail-1000": "the same with 8 bandits of 50 arms × 1,000 pulls: a long lifetime within memory",
     "transformer": "in-context Transformer 64 × 2, 64 bandits × 100 pulls, PPO 2 epochs × 4 minibatches",
     "varibad": "VariBAD's defaults, 128 gridworlds × 60 steps (its own code: 595 steps/s)",
     "rl2-gridworld": "RL², GRU 64, 128 gridworlds × 60 steps (VariBAD's code: 581 steps/s)",
@@ -105,6 +106,8 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
         # As many tasks visited as in training; the rows of their buffers are few, for time does not depend on them.
         full = dataclasses.replace(full, gradient_steps=20, capacity=2000)
         family, config = SparsePointNavigation(reward="peaked"), PEARL() if name == "pearl" else full
+    elif name == "snail-1000":
+        family, config = BernoulliBandit(arms=50, pulls=1000), SNAIL(tasks=8, epochs=2)
     elif name in ("snail", "transformer"):
         family = BernoulliBandit(arms=5, pulls=100)
         config = SNAIL(tasks=64, epochs=2) if name == "snail" else Transformer(tasks=64, epochs=2)

@@ -51,7 +51,16 @@ def test_states_are_those_that_the_learner_was_in():
 
 
 @pytest.mark.parametrize(
-    "name, has", [("rl2", True), ("varibad", True), ("maml", False), ("oracle, continuous", False)]
+    "name, has",
+    [
+        ("rl2", True),
+        ("snail", True),
+        ("transformer", True),
+        ("pearl", True),
+        ("varibad", True),
+        ("maml", False),
+        ("oracle, continuous", False),
+    ],
 )
 def test_who_has_a_belief(name, has):
     assert has_belief(ALGORITHMS[name].learner, ALGORITHMS[name].theta) == has

@@ -79,6 +79,12 @@ class Network(eqx.Module):
     normaliser: Normaliser
 
 
+class Memory(eqx.Module):
+    seen: CausalMemory
+    features: Float[Array, " width"]
+    """Of the last row read."""
+
+
 class SNAILLearner(Learner):
     spec: Spec = eqx.field(static=True)
     rows: int = eqx.field(static=True)
@@ -116,26 +122,31 @@ class SNAILLearner(Learner):
             jax.tree.map(lambda _: False, theta.normaliser),
         )
 
-    def remember(self, theta: Network) -> CausalMemory:
-        return theta.stack.empty()
+    def remember(self, theta: Network) -> Memory:
+        return Memory(theta.stack.empty(), jnp.zeros((theta.stack.n_out,)))
 
     def act(self, theta, fast, memory, step, key):
         return self.act_if(theta, fast, memory, step, key, jnp.array(True))
 
     def act_if(
-        self, theta: Network, fast: None, memory: CausalMemory, step: Step, key: Array, valid: Bool[Array, ""]
-    ) -> tuple[Out, CausalMemory]:
-        h, memory = theta.stack.step(memory, self._embedded(theta, step), valid)
-        return self._out(theta, h, step), memory
+        self, theta: Network, fast: None, memory: Memory, step: Step, key: Array, valid: Bool[Array, ""]
+    ) -> tuple[Out, Memory]:
+        h, seen = theta.stack.step(memory.seen, self._embedded(theta, step), valid)
+        return self._out(theta, h, step), Memory(seen, jnp.where(valid, h, memory.features))
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         # The rows that count come first, as the blocks want them; what is said of each goes back to its place.
         order = jnp.argsort(~steps.valid, stable=True)
         steps = trees.index(steps, order)
+        number = steps.valid.sum()
         xs = jax.vmap(lambda s: self._embedded(theta, s))(steps)
-        hs, memory = theta.stack.unroll(memory, xs, steps.valid.sum())
+        hs, seen = theta.stack.unroll(memory.seen, xs, number)
         outs = jax.vmap(lambda h, s: self._out(theta, h, s))(hs, steps)
-        return trees.index(outs, jnp.argsort(order)), memory
+        last = jnp.where(number > 0, hs[number - 1], memory.features)
+        return trees.index(outs, jnp.argsort(order)), Memory(seen, last)
+
+    def belief(self, theta, fast, memory):
+        return memory.features
 
     @property
     def floats_per_row(self) -> int:
