@@ -108,7 +108,7 @@ def _case(config: Config, family: JaxFamily) -> Case:
 
 
 RL2_ = RL2(tasks=TASKS, hidden=8, epochs=2, minibatches=2)
-TRANSFORMER = Transformer(tasks=TASKS, width=8, layers=2, heads=2, context=5, epochs=2, minibatches=2)
+TRANSFORMER = Transformer(tasks=TASKS, width=12, layers=2, heads=3, context=5, epochs=2, minibatches=2)
 DISTILLATION = AlgorithmDistillation(
     tasks=TASKS,
     rounds=3,
@@ -116,8 +116,8 @@ DISTILLATION = AlgorithmDistillation(
     every=2,
     teacher_hidden=(4,),
     teacher_steps=2,
-    width=8,
-    heads=2,
+    width=12,
+    heads=3,
     minibatches=2,
 )
 SNAIL_ = SNAIL(tasks=TASKS, hidden=5, filters=3, keys=4, values=3, epochs=2, minibatches=2)

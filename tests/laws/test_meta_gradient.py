@@ -40,6 +40,7 @@ from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.algorithms.promp import ProMP
 from adaptax.estimators.trust_region import line_search
+from adaptax.networks.normaliser import Normaliser
 from adaptax.outer import trust_region
 from adaptax.types import Lifetime, Step, Theta
 
@@ -57,6 +58,7 @@ def plain_steps() -> Iterator[None]:
         (GradientLearner, "advantages", lambda self, batch: returns_to_go(batch)),
         (emaml, "standard_deviation", lambda x, valid: jnp.ones(())),
         (memory_ppo.MemoryPPOAlgorithm, "optimizer", optax.identity()),
+        (Normaliser, "keep_values", lambda self, critic, before: critic),
         (memory_ppo, "standardise", lambda x, valid: x),
     ]
     with contextlib.ExitStack() as stack:
