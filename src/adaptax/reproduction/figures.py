@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.reproduction import bandits, context_control, gradient_control, sinusoid, tabular_mdps
@@ -18,11 +19,14 @@ from adaptax.reproduction.robust_objective import robust
 from adaptax.reproduction.update_directions import gbml_against_maml
 from adaptax.reproduction.variance import estimator_variance
 from adaptax.tasks.bandits import BernoulliBandit
+from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
 
 DEMO_BANDIT_UPDATES = 450
 DEMO_NAVIGATION_UPDATES = 60
+DISTILLED = AlgorithmDistillation(rounds=24)
+DISTILLATION_UPDATES = 300
 
 
 def demo(directory: Path, report: Report) -> Outcome:
@@ -42,6 +46,17 @@ def bandit_10_5(directory: Path, report: Report) -> Outcome:
 
 def rl2_learns(directory: Path, report: Report) -> Outcome:
     return learning_result("rl2", CELL_10_5, BernoulliBandit(), 300, directory, report, tasks=2000)
+
+
+def distillation_learns(directory: Path, report: Report) -> Outcome:
+    return learning_result(
+        "algorithm-distillation", DISTILLED, GridWorld(), DISTILLATION_UPDATES, directory, report, tasks=210
+    )
+
+
+def metanet_learns(directory: Path, report: Report) -> Outcome:
+    config, updates = ENTRIES["metanet"].default, ENTRIES["metanet"].updates
+    return learning_result("metanet", config, PointNavigation(), updates, directory, report, episodes=20)
 
 
 def l2o_learns(directory: Path, report: Report) -> Outcome:
@@ -152,6 +167,24 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         7,
         l2o_es_learns,
+    ),
+    "algorithm-distillation-learns": Figure(
+        "algorithm distillation adapts on the gridworld: 5 seeds × 210 tasks",
+        "better than its teachers, in fewer episodes (Laskin et al. 2022, figure 4)",
+        15,
+        distillation_learns,
+    ),
+    "metanet-learns": Figure(
+        "MetaNet adapts on 2D navigation: 5 seeds × 100 unseen goals",
+        "a claim of this library",
+        8,
+        metanet_learns,
+    ),
+    "sinusoid-reading": Figure(
+        "sine waves from 10 points that are read once, SNAIL and MetaNet: 5 seeds × 600 waves",
+        "a claim of this library",
+        40,
+        sinusoid.reading,
     ),
     "gridworld": Figure(
         "VariBAD and RL² on the gridworld, episode by episode: 5 seeds × 210 tasks",

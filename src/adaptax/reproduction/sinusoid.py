@@ -45,6 +45,17 @@ def sinusoid_paper(directory: Path, report: Report) -> Outcome:
     )
 
 
+READERS = {"snail": 6000, "metanet": 4000}
+"""Learners that read the examples once."""
+
+
+def reading(directory: Path, report: Report) -> Outcome:
+    """Sine waves from 10 points that are read once."""
+    methods = [Method(name, ENTRIES[name].supervised, n) for name, n in READERS.items()]  # type: ignore[arg-type]
+    note = "One step: the examples have been read."
+    return error_tables(methods, {}, 6000, note, directory, report, points=(10,), steps=(0, 1))
+
+
 def error_tables(
     methods: list[Method],
     trained_on: dict[str, Sinusoid],
@@ -52,6 +63,8 @@ def error_tables(
     note: str,
     directory: Path,
     report: Report,
+    points: tuple[int, ...] = (5, 10, 20),
+    steps: tuple[int, ...] = STEPS,
 ) -> Outcome:
     """A table for each number of points, with the multi-task network beside the methods. `trained_on`: where not on 10 points."""
     family, tables, claims, folders = Sinusoid(), [], [], []
@@ -59,13 +72,13 @@ def error_tables(
     joint_config = ENTRIES["multi-task"].supervised
     assert joint_config is not None
     joint = trained(Method("multi-task", joint_config, joint_updates), family, directory, report)
-    for shots in (5, 10, 20):
+    for shots in points:
         met = Sinusoid(shots=shots)
         alone = evaluate(joint, "test", WAVES, 0, family=met).curve()[:, :, 0]
         rows = []
         for name, members in runs.items():
-            result = evaluate(members, "test", WAVES, STEPS[-1], family=met, label=name)
-            curve = result.curve()[:, :, list(STEPS)]
+            result = evaluate(members, "test", WAVES, steps[-1], family=met, label=name)
+            curve = result.curve()[:, :, list(steps)]
             gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone)]
             cells = [
                 f"{-x.mean():.3f} ± {1.96 * statistics.standard_error(x):.3f}"
@@ -88,13 +101,13 @@ def error_tables(
                         min(low for _, low, _ in gains) > 0,
                     )
                 )
-        rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(STEPS) + 2)))
+        rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(steps) + 2)))
         tables.append(
             Table(
                 f"Sine waves from {shots} points: mean squared error over {SEEDS} seeds × {WAVES} unseen waves",
                 (
                     "method",
-                    *(f"{k} steps" for k in STEPS),
+                    *(f"{k} step{'s' * (k != 1)}" for k in steps),
                     "gain on unadapted",
                     "gain on multi-task",
                     "published, 1 step",
