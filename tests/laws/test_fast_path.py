@@ -63,7 +63,7 @@ def check(case: Case) -> None:
         np.testing.assert_allclose(np.asarray(one)[keep], np.asarray(other)[keep], rtol=1e-5, atol=1e-6)
     compared = (fast_said[1], fast_gradient), (said[1], gradient)
     for one, other in zip(*map(jax.tree.leaves, compared), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=3e-5)
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0.01
 
 

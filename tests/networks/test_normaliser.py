@@ -104,3 +104,17 @@ def test_values_stay_while_their_units_move():
     np.testing.assert_allclose(after.to_value(kept(x)[0]), before.to_value(head(x)[0]), rtol=1e-6)
     np.testing.assert_allclose(kept.bias, [-2.0], rtol=1e-6)
     np.testing.assert_allclose(kept.weight, head.weight / 5, rtol=1e-6)
+
+
+def test_the_first_returns_give_the_units_and_no_others_do():
+    returns, valid = jnp.array([[1.0, 3.0, 99.0]]), jnp.array([[True, True, False]])
+    new = Normaliser.of(2).with_first_values(returns, valid)
+    np.testing.assert_allclose([new.value.mean[0], new.value.deviation[0], new.value.count], [2.0, 1.0, 0.0])
+    seen = new.with_first_values(returns, valid).update(
+        Step(
+            obs=jnp.zeros((1, 2)), prev_action=jnp.zeros(1), prev_reward=jnp.zeros(1), first=jnp.zeros(1, bool),
+            episode=jnp.zeros(1, jnp.int32), reward=jnp.zeros(1), valid=jnp.ones(1, bool),
+        ),
+        jnp.array([7.0]),
+    )  # fmt: skip
+    assert seen.with_first_values(returns, valid).value.mean[0] == 7.0

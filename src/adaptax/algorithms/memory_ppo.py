@@ -108,12 +108,12 @@ class MemoryPPOAlgorithm(Algorithm):
         return replay(self.learner, theta, lifetime, self.layout)
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        params, frozen = eqx.partition(state.theta, self.of_policy(state.theta))
-        normaliser: Normaliser = state.theta.normaliser
-
         # Advantages and value targets under the parameters that collected; constants from here on.
         advantage, target = jax.vmap(self.advantages)(lifetime.rounds)
         advantage = standardise(advantage, lifetime.rounds.valid)
+        normaliser: Normaliser = state.theta.normaliser.with_first_values(target, lifetime.rounds.valid)
+        theta = eqx.tree_at(lambda t: t.normaliser, state.theta, normaliser)
+        params, frozen = eqx.partition(theta, self.of_policy(theta))
 
         entropy = self.coefficients.entropy * self.entropy_decay**state.updates
         coefficients = eqx.tree_at(lambda c: c.entropy, self.coefficients, entropy)

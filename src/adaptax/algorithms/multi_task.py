@@ -200,10 +200,11 @@ class MultiTaskAlgorithm(Algorithm):
         return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
-        normaliser = state.theta.normaliser
         advantage, target = jax.vmap(lambda one: self.advantages(state.theta, one))(lifetime)
         advantage = standardise(advantage, lifetime.rounds.valid)
+        normaliser = state.theta.normaliser.with_first_values(target, lifetime.rounds.valid)
+        theta = eqx.tree_at(lambda t: t.normaliser, state.theta, normaliser)
+        params, frozen = eqx.partition(theta, self.learner.trainable(theta))
 
         def loss(params: Any, one_task: Any) -> tuple[Array, Metrics]:
             lifetime, advantage, target = one_task

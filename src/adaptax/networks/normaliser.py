@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from adaptax import trees
 from adaptax.networks.layers import MLP, Dense
 from adaptax.types import Step
 
@@ -76,6 +77,14 @@ class Normaliser(eqx.Module):
     def from_value(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """From the units of returns to the network's."""
         return (v - self.value.mean[0]) / self.value.deviation[0]
+
+    def with_first_values(self, returns: Float[Array, "..."], valid: Bool[Array, "..."]) -> Normaliser:
+        """With the units of value of these returns, where there have been none: a new critic then guesses their mean."""
+        first = self.value.update(returns.reshape(-1, 1), valid.reshape(-1))
+        value = trees.where(
+            self.value.count == 0, Moments(first.mean, first.variance, self.value.count), self.value
+        )
+        return Normaliser(self.obs, self.reward, value)
 
     def keep_values(self, critic: Critic, before: Normaliser) -> Critic:
         """The critic that says in these units of value what `critic` said in those of before (PopArt, van Hasselt et al. 2016,
