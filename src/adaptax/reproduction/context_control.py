@@ -85,20 +85,15 @@ SPARSE_METHODS = (
     Method(
         "pearl",
         PEARL(
-            gamma=0.9,
-            kl=1.0,
-            reward_scale=20.0,
-            meta_batch=16,
-            batch=64,
-            gradient_steps=200,
-            tasks=40,
-            training_tasks=400,
+            gamma=0.9, kl=2.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=40, training_tasks=400,
+            episodes=12, capacity=4000,
         ),
-        200,
+        120,
     ),
-    Method("rl2", RL2(tasks=64, entropy=0.01), 125),
-    Method("maml", MAML(tasks=24, streams=5, hidden=(32, 32)), 200),
-)
+    Method("rl2", RL2(tasks=64), 150),
+    Method("maml", MAML(tasks=24, streams=5, hidden=(32, 32)), 240),
+)  # fmt: skip
+"""Each for 1,152,000 environment steps."""
 EXPLORING = 5
 """Episodes before the one that counts."""
 SHARES = (0.1, 0.25, 0.5, 1.0)

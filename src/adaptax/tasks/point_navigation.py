@@ -17,7 +17,7 @@ from adaptax.types import Box, Outcome, Spec, Task
 Point = Float[Array, " 2"]
 DenseReward = Literal["distance", "squared"]
 HalfCircleReward = Literal["sparse", "shaped", "peaked", "dense"]
-PEAK_WIDTH = 0.3
+PEAK_WIDTH = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ class SparsePointNavigation(_Navigation):
     """Episodes in a lifetime of learners that remember: PEARL's five to explore, and one."""
     reward: HalfCircleReward = "sparse"
     """sparse: 1 − distance d within `goal_radius`, else 0. shaped: the same, and meta-training maximises −d in its place, as
-    PEARL's does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.3). Where nothing is
+    PEARL's does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.2). Where nothing is
     known of the goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is best on the
     circle itself. dense: −d is the reward."""
 
