@@ -109,7 +109,7 @@ ENTRIES: dict[str, Entry] = {
         "a recurrent policy that learns within its hidden state (Duan et al. 2016)",
         "context",
         RL2(),
-        learns_on=("bernoulli-bandit",),
+        learns_on=("bernoulli-bandit", "gridworld"),
         paper=RL2(
             tasks=2500, hidden=256, lr=2e-4, gamma=0.99, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40, entropy=0.01
         ),
@@ -141,7 +141,7 @@ ENTRIES: dict[str, Entry] = {
         "a policy that is told a learned belief over tasks (Zintgraf et al. 2020)",
         "context",
         VariBAD(),
-        learns_on=(),
+        learns_on=("gridworld",),
         paper=VariBAD(
             tasks=16, lr=7e-4, gamma=0.95, gae_lambda=0.95, clip=0.05, epochs=2, minibatches=4, entropy=0.01, entropy_decay=1.0,
             policy_hidden=(32,), reward_inputs="next-obs", vae_lr=1e-3, vae_tasks=16, elbo_terms=60, decoded_rows=60,

@@ -106,7 +106,7 @@ def tables(record: dict[str, Any]) -> list[Table]:
                     "×".join(map(str, f["observation"])),
                     f["action"],
                     f"{f['episode_steps']} examples" if f["supervised"] else f"≤ {f['episode_steps']} steps",
-                    "" if f["supervised"] else f"{f['episodes']} episodes",
+                    "" if f["supervised"] else f"{f['episodes']} episode{'s' * (f['episodes'] != 1)}",
                     " ".join(f["splits"]) + (" (shared)" if f["shared_tasks"] else ""),
                 ]
                 for f in record["families"]

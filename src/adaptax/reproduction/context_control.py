@@ -12,6 +12,7 @@ from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.varibad import VariBAD
+from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
@@ -48,6 +49,7 @@ def gridworld(directory: Path, report: Report) -> Outcome:
     for name, members in runs.items():
         result = evaluate(members, "test", GRID_TASKS, label=name)
         result.save(directory / name / "evaluation" / "test.safetensors")
+        keep_beliefs(directory / name / "seed-0", members[0])
         curve = result.curve()
         assert result.optimal is not None
         oracle = float(result.optimal.mean())
@@ -124,6 +126,7 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
                 )
             )
         result.save(directory / method.name / "evaluation" / "test.safetensors")
+        keep_beliefs(directory / method.name / "seed-0", runs[0])
         found[method.name] = last
         curve = result.curve()
         folders.append(runs)

@@ -25,8 +25,8 @@ from adaptax.training.train import Report
 
 DEMO_BANDIT_UPDATES = 450
 DEMO_NAVIGATION_UPDATES = 60
-DISTILLED = AlgorithmDistillation(rounds=24)
-DISTILLATION_UPDATES = 300
+DISTILLED = AlgorithmDistillation(rounds=24, tasks=16)
+DISTILLATION_UPDATES = 250
 
 
 def demo(directory: Path, report: Report) -> Outcome:
