@@ -51,7 +51,7 @@ def test_the_steps_that_are_drawn():
     many = beliefs(
         valid=long >= 0, episode=long, beliefs=np.zeros((1, 200, 3)), reward=np.zeros((1, 200)), **rest
     )
-    assert drawn.moments(many, 0) == [0, 3, 6, 9, 19, 29, 39]
+    assert drawn.moments(many, 0) == [0, 3, 6, 9, 79, 139, 199]
 
 
 def test_the_page_draws_beliefs():

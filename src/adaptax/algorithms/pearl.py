@@ -54,7 +54,7 @@ class PEARL:
     training_tasks: int = 100
     """Tasks in all: a fixed set, each with buffers of its own, visited in turn."""
     episodes: int = 0
-    """Episodes with a task in a meta-update, 2 or more, the learner adapting after each; 0: as the task family says."""
+    """Episodes with a task in a meta-update, 2 or more, the learner adapting after each; 0: as the task family says, at least 2."""
     capacity: int = 10_000
     """Transitions kept of each task, the newest."""
     recent: int = 4

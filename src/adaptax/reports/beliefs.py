@@ -112,12 +112,17 @@ def maps(beliefs: BeliefSummary) -> Figure:
 
 
 def moments(beliefs: BeliefSummary, task: int) -> list[int]:
-    """Rows of one task that are drawn: some of the first episode, evenly spaced, and the last of each later one."""
+    """Rows of one task that are drawn: some of the first episode, evenly spaced, and the last of later ones; of all of these, or of
+    as many as there is room for, evenly spaced, the very last among them."""
     valid, episode = np.flatnonzero(beliefs.valid[task]), beliefs.episode[task]
     first = valid[episode[valid] == episode[valid[0]]]
     chosen = first[np.linspace(0, len(first) - 1, FIRST_EPISODE_MAPS).round().astype(int)]
     ends = [int(valid[episode[valid] == e][-1]) for e in np.unique(episode[valid])[1:]]
-    return sorted({*chosen.tolist(), *ends})[:MOST_MAPS]
+    first_maps = sorted(set(chosen.tolist()))
+    room = MOST_MAPS - len(first_maps)
+    if len(ends) > room:
+        ends = [ends[i] for i in np.linspace(0, len(ends) - 1, room + 1).round().astype(int)[1:]]
+    return first_maps + ends
 
 
 def task_name(beliefs: BeliefSummary, task: int) -> str:

@@ -12,6 +12,7 @@ from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.varibad import VariBAD
+from adaptax.errors import AdaptaxError
 from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
@@ -110,11 +111,9 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
     rows, claims, folders, found = [], [], [], {}
     for method in SPARSE_METHODS:
         for share in SHARES:
-            part = dataclasses.replace(method, updates=max(1, round(share * method.updates)))
-            runs = trained(part, SPARSE, directory, report)
-            result = evaluate(runs, "test", SPARSE_TASKS, _episodes(method), label=method.name)
+            runs, result = met_after(method, share, directory, report)
             first, last = in_first_and_last(result)
-            steps = np.mean([run.env_steps for run in runs])
+            steps = np.mean(result.training_env_steps)
             rows.append(
                 (
                     method.name,
@@ -173,6 +172,24 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
         "Sparse navigation: goals found, against environment steps of meta-training", header, rows, note
     )
     return Outcome([table], claims, _folders(folders))
+
+
+def met_after(method: Method, share: float, directory: Path, report: Report) -> tuple[list[Run], Evaluation]:
+    """The runs after a share of their meta-updates or more, and what they did on unseen goals after that share. It is kept: a run
+    that has gone on since cannot be taken back."""
+    part = dataclasses.replace(method, updates=max(1, round(share * method.updates)))
+    path = directory / method.name / "shares" / f"{part.updates}.safetensors"
+    runs = trained(part, SPARSE, directory, report)
+    if path.exists():
+        return runs, Evaluation.load(path)
+    if any(run.updates > part.updates for run in runs):
+        raise AdaptaxError(
+            f"{directory} holds trainings of {method.name} that have gone beyond {part.updates} meta-updates, but not what they "
+            "did after these; give another folder."
+        )
+    result = evaluate(runs, "test", SPARSE_TASKS, _episodes(method), label=method.name)
+    result.save(path)
+    return runs, result
 
 
 def in_first_and_last(result: Evaluation) -> tuple[np.ndarray, np.ndarray]:
