@@ -11,6 +11,10 @@ from adaptax import keys, trees
 from adaptax.types import Fast, Memory, Out, Step, Theta
 
 
+class Frozen(eqx.Module):
+    """A part of theta that gradients do not change (running statistics, say): `learn` writes it last."""
+
+
 class Learner(eqx.Module):
     """How one task is met. All methods are written for ONE task and ONE stream; batches come from `jax.vmap`.
 
@@ -30,8 +34,10 @@ class Learner(eqx.Module):
         raise NotImplementedError
 
     def trainable(self, theta: Theta) -> PyTree[bool]:
-        """Which leaves gradients may change; the others (running statistics, say) are frozen: `learn` writes them last."""
-        return jax.tree.map(eqx.is_inexact_array, theta)
+        """Which leaves gradients may change: the real ones that no `Frozen` part holds."""
+        frozen = lambda x: isinstance(x, Frozen)  # noqa: E731
+        mark = lambda x: jax.tree.map(lambda _: False, x) if frozen(x) else eqx.is_inexact_array(x)  # noqa: E731
+        return jax.tree.map(mark, theta, is_leaf=frozen)
 
     def begin(self, theta: Theta, key: Key[Array, ""], features: Array | None) -> Fast:
         """The fast state for a new task, of which nothing is known (`features` is None unless `told`)."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adaptax.learner import Learner
 from adaptax.networks.encoding import encode_action, trial_inputs, trial_inputs_size, zero_action
 from adaptax.networks.layers import Dense
 from adaptax.networks.normaliser import Moments, Normaliser
@@ -118,3 +119,11 @@ def test_the_first_returns_give_the_units_and_no_others_do():
         jnp.array([7.0]),
     )  # fmt: skip
     assert seen.with_first_values(returns, valid).value.mean[0] == 7.0
+
+
+def test_gradients_leave_the_statistics_alone():
+    """Wherever in theta they stand."""
+    theta = {"head": Dense(3, 1, 1.0, jax.random.key(0)), "deep": [Normaliser.of(2), jnp.int32(4)]}
+    trained = Learner().trainable(theta)
+    assert jax.tree.leaves(trained["head"]) == [True, True]
+    assert not any(jax.tree.leaves(trained["deep"]))

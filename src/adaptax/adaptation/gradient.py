@@ -81,10 +81,6 @@ class GradientLearner(PolicyGradientLearner):
         policy = jax.eval_shape(self.new_policy, jax.random.key(0))
         return self.rule.floats_per_parameter * sum(leaf.size for leaf in jax.tree.leaves(policy))
 
-    def trainable(self, theta: GradientTheta) -> Any:
-        frozen = jax.tree.map(lambda _: False, theta.normaliser)
-        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
-
     def begin(self, theta, key, features):
         assert theta.policy is not None
         return self.begin_from(theta, theta.policy)

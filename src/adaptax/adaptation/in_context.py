@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -60,10 +58,6 @@ class InContextLearner(Learner):
             log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
-
-    def trainable(self, theta: InContextTheta) -> Any:
-        frozen = jax.tree.map(lambda _: False, theta.normaliser)
-        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
 
     def remember(self, theta: InContextTheta) -> InContextMemory:
         return InContextMemory(theta.transformer.empty(), jnp.zeros((self.width,)))

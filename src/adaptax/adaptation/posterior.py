@@ -8,8 +8,6 @@ In natural parameters a product is a sum, whatever its order: evidence can be mu
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -121,10 +119,6 @@ class PosteriorLearner(Learner):
             policy=MLP(obs + self.latent, self.hidden, soft_outputs(self.space), k_policy, jax.nn.relu),
             normaliser=Normaliser.of(obs),
         )
-
-    def trainable(self, theta: PosteriorTheta) -> Any:
-        frozen = jax.tree.map(lambda _: False, theta.normaliser)
-        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
 
     def begin(self, theta: PosteriorTheta, key, features) -> GaussianBelief:
         return prior(self.latent)

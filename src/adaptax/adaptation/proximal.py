@@ -66,9 +66,6 @@ class SingleTaskLearner(Learner):
     def init(self, key: Key[Array, ""]) -> Normaliser:
         return Normaliser.of(observation_size(self.spec))
 
-    def trainable(self, theta: Normaliser) -> Any:
-        return jax.tree.map(lambda _: False, theta)
-
     def begin(self, theta, key, features):
         return Policy(observation_size(self.spec), self.hidden, self.spec.action, key)
 

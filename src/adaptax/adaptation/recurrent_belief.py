@@ -67,9 +67,6 @@ class RecurrentBeliefLearner(Learner):
             normaliser=Normaliser.of(n_obs),
         )
 
-    def trainable(self, theta: BeliefTheta) -> Any:
-        return jax.tree.map(lambda frozen: not frozen, theta.only("normaliser"))
-
     def remember(self, theta: BeliefTheta) -> Float[Array, " hidden"]:
         return jnp.zeros((self.hidden,))
 

@@ -148,8 +148,8 @@ class MetaNetLearner(PolicyGradientLearner):
         )  # fmt: skip
 
     def trainable(self, theta: MetaNetTheta) -> Any:
-        frozen = jax.tree.map(lambda _: False, (theta.head, theta.normaliser))
-        return eqx.tree_at(lambda t: (t.head, t.normaliser), super().trainable(theta), frozen)
+        frozen = jax.tree.map(lambda _: False, theta.head)
+        return eqx.tree_at(lambda t: t.head, super().trainable(theta), frozen)
 
     def augmented(self, base: Policy) -> tuple[Dense, ...]:
         """The layers that have fast weights."""

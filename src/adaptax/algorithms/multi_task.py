@@ -134,10 +134,6 @@ class MultiTaskLearner(Learner):
             Normaliser.of(size),
         )
 
-    def trainable(self, theta: MultiTaskTheta) -> Any:
-        frozen = jax.tree.map(lambda _: False, theta.normaliser)
-        return eqx.tree_at(lambda t: t.normaliser, super().trainable(theta), frozen)
-
     def begin(self, theta, key, features):
         return MultiTaskFast(theta.policy, features)
 

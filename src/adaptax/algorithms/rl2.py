@@ -18,7 +18,6 @@ instead of two networks (`shared=False` is not offered), rewards and observation
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -70,13 +69,6 @@ class RL2Learner(Learner):
             value=Dense(self.hidden, 1, 1.0, k3),
             log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
             normaliser=Normaliser.of(observation_size(self.spec)),
-        )
-
-    def trainable(self, theta: Network) -> Any:
-        return eqx.tree_at(
-            lambda t: t.normaliser,
-            super().trainable(theta),
-            jax.tree.map(lambda _: False, theta.normaliser),
         )
 
     def remember(self, theta: Network) -> Float[Array, " hidden"]:

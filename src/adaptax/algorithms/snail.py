@@ -20,7 +20,6 @@ out stands in this library, so that on labelled examples too a convolution comes
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -113,13 +112,6 @@ class SNAILLearner(Learner):
             value=Dense(width, 1, 1.0, k_value),
             log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
             normaliser=Normaliser.of(observation_size(self.spec)),
-        )
-
-    def trainable(self, theta: Network) -> Any:
-        return eqx.tree_at(
-            lambda t: t.normaliser,
-            super().trainable(theta),
-            jax.tree.map(lambda _: False, theta.normaliser),
         )
 
     def remember(self, theta: Network) -> Memory:

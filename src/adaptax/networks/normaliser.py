@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from adaptax import trees
+from adaptax.learner import Frozen
 from adaptax.networks.layers import MLP, Dense
 from adaptax.types import Step
 
@@ -46,7 +47,7 @@ class Moments(eqx.Module):
         return jnp.where(self.variance < 1e-8, 1.0, jnp.sqrt(self.variance))
 
 
-class Normaliser(eqx.Module):
+class Normaliser(Frozen):
     """Unit scales for what a network sees (observations, rewards) and says (values)."""
 
     obs: Moments
