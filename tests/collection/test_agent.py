@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 
 from adaptax import keys
+from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
+from adaptax.algorithms.transformer import Transformer
+from adaptax.algorithms.varibad import VariBAD
 from adaptax.collection.agent import Agent
 from adaptax.collection.collect import collect_task
 from adaptax.errors import AdaptaxError
@@ -25,6 +31,12 @@ ALGORITHMS = {
     "rl2": RL2(hidden=8),
     "maml": MAML(streams=3, hidden=(8,)),
     "promp": ProMP(streams=3, hidden=(8,)),
+    "snail": SNAIL(hidden=8, filters=4, keys=4, values=4),
+    "transformer": Transformer(width=8, heads=2, context=7),
+    "varibad": VariBAD(hidden=8),
+    "pearl": PEARL(hidden=(8,)),
+    "metanet": MetaNet(streams=3, hidden=(8,)),
+    "algorithm-distillation": AlgorithmDistillation(width=8, heads=2, layers=1),
 }
 
 

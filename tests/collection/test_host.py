@@ -22,8 +22,12 @@ from collection import envs
 
 from adaptax import keys, trees
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
+from adaptax.algorithms.transformer import Transformer
+from adaptax.algorithms.varibad import VariBAD
 from adaptax.collection.collect import collect
 from adaptax.collection.host import collect_host, episode_seeds
 from adaptax.collection.workers import WorkerPool
@@ -166,10 +170,18 @@ class CorridorTasks:
 rl2 = RL2(tasks=B, hidden=8).build(Corridor(False).spec)
 maml = MAML(tasks=B, streams=2, hidden=(8,), inner_lr=0.1).build(Corridor(True).spec)
 promp = ProMP(tasks=B, streams=2, hidden=(8,), inner_lr=0.1).build(Corridor(True).spec)
+snail = SNAIL(tasks=B, hidden=8, filters=4, keys=4, values=4).build(Corridor(False).spec)
+transformer = Transformer(tasks=B, width=8, heads=2, context=5).build(Corridor(True).spec)
+pearl = PEARL(tasks=B, hidden=(8,), encoder_hidden=(8,)).build(Corridor(True).spec)
+varibad = VariBAD(tasks=B, hidden=8).build(Corridor(False).spec)
 CASES = {
     "rl2": (rl2.learner, rl2.layout, False, {}),
     "maml": (maml.learner, maml.layout, True, {}),
     "promp": (promp.learner, promp.layout, True, {}),
+    "snail": (snail.learner, snail.layout, False, {}),
+    "transformer": (transformer.learner, transformer.layout, True, {}),
+    "pearl": (pearl.learner, pearl.layout, True, {}),
+    "varibad": (varibad.learner, varibad.layout, False, {}),
     "episodes": (Probe(), Layout(3, 2, 7, episodes=2), False, {}),
     "budget, fast given, modal": (
         Probe(True), Layout(2, 2, 7, episodes=None), True, {"fast": jnp.arange(3.0), "modal": True},

@@ -33,6 +33,8 @@ def check(case: Case) -> None:
     [
         "rl2, continuous",
         "varibad, continuous",
+        "snail",
+        "transformer, continuous",
         "maml",
         "maml-trpo, continuous",
         "promp",

@@ -9,21 +9,17 @@ from jaxtyping import Array, Float, Key
 
 from adaptax.errors import AdaptaxError
 from adaptax.learner import Learner
-from adaptax.networks.distributions import from_outputs
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import Dense
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.transformer import Cache, Transformer
-from adaptax.types import Out, Spec, Step
+from adaptax.types import Spec, Step
 
 
-class InContextTheta(eqx.Module):
+class InContextTheta(Heads):
     embedding: Dense
     transformer: Transformer
-    policy: Dense
-    value: Dense
-    log_std: Float[Array, " n"]
-    normaliser: Normaliser
 
 
 class InContextMemory(eqx.Module):
@@ -55,7 +51,7 @@ class InContextLearner(Learner):
             transformer=Transformer(self.width, self.layers, self.heads, self.context, k2),
             policy=Dense(self.width, self.spec.action.size, 0.01, k3),
             value=Dense(self.width, 1, 1.0, k4),
-            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
+            log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
@@ -68,21 +64,18 @@ class InContextLearner(Learner):
     def act_if(self, theta, fast, memory, step, key, valid):
         features, cache = theta.transformer.step(memory.cache, self._embedded(theta, step), valid)
         last = jnp.where(valid, features, memory.features)
-        return self._out(theta, features, step), InContextMemory(cache, last)
+        return theta.say(self.spec.action, features, step), InContextMemory(cache, last)
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         x = jax.vmap(lambda step: self._embedded(theta, step))(steps)
         features, cache = theta.transformer.unroll(memory.cache, x, steps.valid)
         rows = jnp.where(steps.valid, jnp.arange(len(x)), -1)
         last = jnp.where(rows.max() < 0, memory.features, features[rows.max()])
-        return jax.vmap(lambda f, s: self._out(theta, f, s))(features, steps), InContextMemory(cache, last)
+        outs = jax.vmap(lambda f, s: theta.say(self.spec.action, f, s))(features, steps)
+        return outs, InContextMemory(cache, last)
 
     def belief(self, theta, fast, memory):
         return memory.features
 
     def _embedded(self, theta: InContextTheta, step: Step) -> Float[Array, " width"]:
         return theta.embedding(trial_inputs(self.spec, theta.normaliser, step))
-
-    def _out(self, theta: InContextTheta, features: Float[Array, " width"], step: Step) -> Out:
-        dist = from_outputs(self.spec.action, theta.policy(features), theta.log_std, step.action_mask)
-        return Out(dist, theta.normaliser.to_value(theta.value(features)[0]))

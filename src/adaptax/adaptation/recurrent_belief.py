@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,8 @@ from jaxtyping import Array, Float, Key
 from adaptax.estimators.elbo import gaussian
 from adaptax.learner import Learner
 from adaptax.networks.decoder import Decoder
-from adaptax.networks.distributions import from_outputs
 from adaptax.networks.encoding import encode_action, observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import GRU, MLP, Dense
 from adaptax.networks.normaliser import Normaliser
 from adaptax.types import Out, Spec, Step
@@ -22,15 +23,11 @@ EXPECTATION_DRAWS = 32
 """Draws of m in an expected reward."""
 
 
-class BeliefTheta(eqx.Module):
+class BeliefTheta(Heads):
     gru: GRU
     posterior: Dense
     reward: Decoder
     transition: Decoder | None
-    policy: MLP
-    value: MLP
-    log_std: Float[Array, " n"]
-    normaliser: Normaliser
 
     def only(self, *names: str) -> Any:
         """True for the leaves of these parts."""
@@ -63,7 +60,7 @@ class RecurrentBeliefLearner(Learner):
             transition=transition if self.decode_transitions else None,
             policy=MLP(n_policy, self.policy_hidden, n_action, ks[4]),
             value=MLP(n_policy, self.policy_hidden, 1, ks[5], last_gain=1.0),
-            log_std=jnp.full((n_action,), -0.5, jnp.float32),
+            log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(n_obs),
         )
 
@@ -88,8 +85,7 @@ class RecurrentBeliefLearner(Learner):
         # Not trained by the return: its gradient is noisy and of another scale, and the two losses would need a weight (§4).
         told = jax.lax.stop_gradient(belief)
         x = jnp.concatenate([theta.normaliser.observation(step.obs), told])
-        dist = from_outputs(self.spec.action, theta.policy(x), theta.log_std, step.action_mask)
-        return Out(dist, theta.normaliser.to_value(theta.value(x)[0]), aux=belief)
+        return dataclasses.replace(theta.say(self.spec.action, x, step), aux=belief)
 
     def belief(self, theta, fast, memory):
         return theta.posterior(memory)

@@ -27,11 +27,11 @@ from jaxtyping import Array, Float, Key
 from adaptax.algorithms.base import require_environments
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
-from adaptax.networks.distributions import from_outputs
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import GRU, Dense
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Out, Spec, Step
+from adaptax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +47,10 @@ class RL2(MemoryPPO):
         return MemoryPPOAlgorithm(self, spec, RL2Learner(spec=spec, hidden=self.hidden), self.hidden)
 
 
-class Network(eqx.Module):
+class Network(Heads):
     """Theta."""
 
     gru: GRU
-    policy: Dense
-    value: Dense
-    log_std: Float[Array, " n"]
-    normaliser: Normaliser
 
 
 class RL2Learner(Learner):
@@ -67,7 +63,7 @@ class RL2Learner(Learner):
             gru=GRU(trial_inputs_size(self.spec), self.hidden, k1),
             policy=Dense(self.hidden, self.spec.action.size, 0.01, k2),
             value=Dense(self.hidden, 1, 1.0, k3),
-            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
+            log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
@@ -76,16 +72,12 @@ class RL2Learner(Learner):
 
     def act(self, theta, fast, memory, step, key):
         h = theta.gru(memory, trial_inputs(self.spec, theta.normaliser, step))
-        return self._out(theta, h, step), h
+        return theta.say(self.spec.action, h, step), h
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         x = jax.vmap(lambda s: trial_inputs(self.spec, theta.normaliser, s))(steps)
         hs = theta.gru.unroll(memory, x, steps.valid)
-        return jax.vmap(lambda h, s: self._out(theta, h, s))(hs, steps), hs[-1]
+        return jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps), hs[-1]
 
     def belief(self, theta, fast, memory):
         return memory
-
-    def _out(self, theta: Network, h: Float[Array, " hidden"], step: Step) -> Out:
-        dist = from_outputs(self.spec.action, theta.policy(h), theta.log_std, step.action_mask)
-        return Out(dist, theta.normaliser.to_value(theta.value(h)[0]))

@@ -32,8 +32,8 @@ from adaptax.algorithms.few_shot import MemoryFewShotAlgorithm
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
 from adaptax.networks.causal import Attention, Block, CausalMemory, CausalStack, TemporalConvolution
-from adaptax.networks.distributions import from_outputs
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
+from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import Dense
 from adaptax.networks.normaliser import Normaliser
 from adaptax.types import Out, Spec, Step
@@ -67,15 +67,11 @@ class SNAIL(MemoryPPO):
         return algorithm(self, spec, learner, learner.floats_per_row)
 
 
-class Network(eqx.Module):
+class Network(Heads):
     """Theta."""
 
     embedding: Dense
     stack: CausalStack
-    policy: Dense
-    value: Dense
-    log_std: Float[Array, " n"]
-    normaliser: Normaliser
 
 
 class Memory(eqx.Module):
@@ -110,7 +106,7 @@ class SNAILLearner(Learner):
             stack=CausalStack(tuple(blocks)),
             policy=Dense(width, self.spec.action.size, 0.01, k_policy),
             value=Dense(width, 1, 1.0, k_value),
-            log_std=jnp.full((self.spec.action.size,), -0.5, jnp.float32),
+            log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
@@ -124,7 +120,7 @@ class SNAILLearner(Learner):
         self, theta: Network, fast: None, memory: Memory, step: Step, key: Array, valid: Bool[Array, ""]
     ) -> tuple[Out, Memory]:
         h, seen = theta.stack.step(memory.seen, self._embedded(theta, step), valid)
-        return self._out(theta, h, step), Memory(seen, jnp.where(valid, h, memory.features))
+        return theta.say(self.spec.action, h, step), Memory(seen, jnp.where(valid, h, memory.features))
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         # The rows that count come first, as the blocks want them; what is said of each goes back to its place.
@@ -133,7 +129,7 @@ class SNAILLearner(Learner):
         number = steps.valid.sum()
         xs = jax.vmap(lambda s: self._embedded(theta, s))(steps)
         hs, seen = theta.stack.unroll(memory.seen, xs, number)
-        outs = jax.vmap(lambda h, s: self._out(theta, h, s))(hs, steps)
+        outs = jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps)
         last = jnp.where(number > 0, hs[number - 1], memory.features)
         return trees.index(outs, jnp.argsort(order)), Memory(seen, last)
 
@@ -148,7 +144,3 @@ class SNAILLearner(Learner):
 
     def _embedded(self, theta: Network, step: Step) -> Float[Array, " hidden"]:
         return jax.nn.relu(theta.embedding(trial_inputs(self.spec, theta.normaliser, step)))
-
-    def _out(self, theta: Network, h: Float[Array, " width"], step: Step) -> Out:
-        dist = from_outputs(self.spec.action, theta.policy(h), theta.log_std, step.action_mask)
-        return Out(dist, theta.normaliser.to_value(theta.value(h)[0]))

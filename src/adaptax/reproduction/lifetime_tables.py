@@ -57,10 +57,11 @@ def lifetime_table(
     source: str,
     note: str,
     not_below: str | None = None,
+    above: Mapping[str, Sequence[str]] | None = None,
 ) -> Outcome:
     """Mean total reward of each learner over its seeds and `tasks` unseen tasks, and of each reference, whose totals [M] on the
-    same tasks are given; `ceilings`: what is known exactly. Learners claim to reach their `goals`, and not to be
-    significantly below the reference `not_below`."""
+    same tasks are given; `ceilings`: what is known exactly. Learners claim to reach their `goals`, not to be significantly below
+    the reference `not_below`, and to be significantly `above` the references that are named for them."""
     totals: dict[str, np.ndarray] = {name: values[None] for name, values in references.items()}
     for name, members in runs.items():
         result = evaluate(members, "test", tasks, label=name)
@@ -85,16 +86,18 @@ def lifetime_table(
         Claim(f"{name} earns {totals[name].mean():.2f}, at least {goal:g}", totals[name].mean() >= goal)
         for name, goal in goals.items()
     ]
-    for name in runs:
-        if not_below is None:
-            break
-        behind = totals[not_below][0] - totals[name].mean(0)
-        low, _ = statistics.normal_interval(behind)
+    for name in runs if not_below else ():
+        assert not_below is not None
+        low, _, mean = _difference(totals[not_below], totals[name])
         claims.append(
-            Claim(
-                f"{name} is not significantly below {not_below} (difference {-behind.mean():+.3f})", low <= 0
-            )
+            Claim(f"{name} is not significantly below {not_below} (difference {-mean:+.3f})", low <= 0)
         )
+    for name, others in (above or {}).items():
+        for other in others:
+            low, high, mean = _difference(totals[name], totals[other])
+            claims.append(
+                Claim(f"{name} earns more than {other}: {mean:+.2f} [{low:+.2f}, {high:+.2f}]", low > 0)
+            )
     table = Table(title, ("", "mean", "95% interval", "each seed", source), rows, note)
     return Outcome([table], claims, [run.directory for m in runs.values() for run in m if run.directory])
 
@@ -134,6 +137,12 @@ def learning_within(
     header = ("", "first episode", "last episode", "− first", "− multi-task")
     table = Table(f"Learning within a lifetime of {family.spec.name}: {tasks:,} unseen tasks", header, rows)
     return Outcome([table], claims, [run.directory for run in alone if run.directory])
+
+
+def _difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Of totals [seeds, M] on the same tasks: the 95% interval of their mean difference over tasks, and that difference."""
+    difference = x.mean(0) - y.mean(0)
+    return *statistics.normal_interval(difference), float(difference.mean())
 
 
 def _interval(x: np.ndarray) -> str:

@@ -198,22 +198,34 @@ def tune(candidates: Sequence[Policy], family: TabularMDP, key: Key[Array, ""], 
     return max(candidates, key=lambda c: play(c, P, R, family.horizon, family.episodes, k_play).mean())
 
 
+REFERENCE_POLICIES = ("random", "greedy", "psrl", "epsilon-greedy", "beb", "ucrl2", "opsrl")
+
+
 def reference_policies(
-    family: TabularMDP, key: Key[Array, ""], tuning_processes: int = 500, prior: Prior | None = None
+    family: TabularMDP,
+    key: Key[Array, ""],
+    tuning_processes: int = 500,
+    prior: Prior | None = None,
+    names: Sequence[str] = REFERENCE_POLICIES,
 ) -> dict[str, Policy]:
-    """Every reference policy by name, its parameter tuned for this family's sizes and episodes.
+    """The reference policies of these `names`, each with its parameter tuned for this family's sizes and episodes.
 
     Compare them on processes drawn with another key. `prior` None: that of the family.
     """
     prior = prior or Prior()
     grids: dict[str, list[Policy]] = {
+        "random": [Random()],
+        "greedy": [Greedy(prior)],
+        "psrl": [PSRL(prior)],
         "epsilon-greedy": [EpsilonGreedy(prior, ε) for ε in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)],
-        "beb": [BEB(prior, β) for β in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)],
+        "beb": [BEB(prior, β) for β in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
         "ucrl2": [UCRL2(prior, c) for c in (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3)],
         "opsrl": [OPSRL(prior, n) for n in (1, 2, 3, 5, 10, 20)],
     }
-    tuned = {name: tune(grid, family, key, tuning_processes) for name, grid in grids.items()}
-    return {"random": Random(), "greedy": Greedy(prior), "psrl": PSRL(prior), **tuned}
+    return {
+        name: grids[name][0] if len(grids[name]) == 1 else tune(grids[name], family, key, tuning_processes)
+        for name in names
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""What learners with a critic say of their features: a policy, and a value in the units of returns."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from adaptax.networks.distributions import from_outputs
+from adaptax.networks.layers import MLP, Dense
+from adaptax.networks.normaliser import Normaliser
+from adaptax.types import Out, Space, Step
+
+FIRST_LOG_STD = -0.5
+"""Of continuous actions, before training."""
+
+
+class Heads(eqx.Module):
+    """The part of theta that turns features into π(·|x) and V(x)."""
+
+    policy: Dense | MLP
+    value: Dense | MLP
+    """In the units of `normaliser`."""
+    log_std: Float[Array, " n"]
+    """Of `Box` actions; the same everywhere."""
+    normaliser: Normaliser
+
+    def say(self, space: Space, features: Float[Array, " width"], step: Step) -> Out:
+        """The distribution over actions, and V in the units of returns."""
+        dist = from_outputs(space, self.policy(features), self.log_std, step.action_mask)
+        return Out(dist, self.normaliser.to_value(self.value(features)[0]))
+
+
+def first_log_std(space: Space) -> Float[Array, " n"]:
+    """`Heads.log_std` before training."""
+    return jnp.full((space.size,), FIRST_LOG_STD, jnp.float32)
