@@ -166,7 +166,7 @@ PROBES = {
 ALGORITHMS = {
     "rl2": _case(RL2_, Corridor()),
     "rl2, masked": _case(RL2_, GatedCorridor()),
-    "rl2, continuous": _case(RL2_, Push()),
+    "rl2, continuous": _case(dataclasses.replace(RL2_, embedding=6, policy_hidden=(5,)), Push()),
     "transformer": _case(TRANSFORMER, Corridor()),
     "transformer, masked": _case(TRANSFORMER, GatedCorridor()),
     "transformer, continuous": _case(dataclasses.replace(TRANSFORMER, context=0), Push()),

@@ -12,7 +12,8 @@ Good at: tasks that are told apart in a few steps, exploration that pays later, 
 Bad at: long lifetimes, and tasks unlike those it was trained on, to which it cannot go on learning.
 
 Where we depart from the paper: PPO instead of TRPO (as in its authors' own later runs), one network with two heads
-instead of two networks (`shared=False` is not offered), rewards and observations at unit scale.
+instead of two networks (`shared=False` is not offered), rewards and observations at unit scale; on request a layer before the
+memory (`embedding`) and layers between it and the action (`policy_hidden`).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.heads import Heads, first_log_std
-from adaptax.networks.layers import GRU, Dense
+from adaptax.networks.layers import GRU, MLP, Dense
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Spec
+from adaptax.types import Spec, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,28 +41,40 @@ class RL2(MemoryPPO):
 
     hidden: int = 64
     """Units of the GRU."""
+    embedding: int = 0
+    """Units of a layer between what is seen and the GRU; 0: none."""
+    policy_hidden: tuple[int, ...] = ()
+    """Units of the layers between the memory and the action, which find in it what the present state asks for."""
 
     def build(self, spec: Spec) -> MemoryPPOAlgorithm:
         """The algorithm for a family's spec."""
         require_environments(spec, "RL²")
-        return MemoryPPOAlgorithm(self, spec, RL2Learner(spec=spec, hidden=self.hidden), self.hidden)
+        learner = RL2Learner(
+            spec=spec, hidden=self.hidden, embedding=self.embedding, policy_hidden=self.policy_hidden
+        )
+        return MemoryPPOAlgorithm(self, spec, learner, max(self.hidden, self.embedding, *self.policy_hidden))
 
 
 class Network(Heads):
     """Theta."""
 
     gru: GRU
+    embedding: Dense | None
 
 
 class RL2Learner(Learner):
     spec: Spec = eqx.field(static=True)
     hidden: int = eqx.field(static=True)
+    embedding: int = eqx.field(static=True)
+    policy_hidden: tuple[int, ...] = eqx.field(static=True)
 
     def init(self, key: Key[Array, ""]) -> Network:
-        k1, k2, k3 = jax.random.split(key, 3)
+        k1, k2, k3, k4 = jax.random.split(key, 4)
+        n_in = trial_inputs_size(self.spec)
         return Network(
-            gru=GRU(trial_inputs_size(self.spec), self.hidden, k1),
-            policy=Dense(self.hidden, self.spec.action.size, 0.01, k2),
+            embedding=Dense(n_in, self.embedding, 2.0**0.5, k4) if self.embedding else None,
+            gru=GRU(self.embedding or n_in, self.hidden, k1),
+            policy=MLP(self.hidden, self.policy_hidden, self.spec.action.size, k2, jax.nn.relu),
             value=Dense(self.hidden, 1, 1.0, k3),
             log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(observation_size(self.spec)),
@@ -71,13 +84,18 @@ class RL2Learner(Learner):
         return jnp.zeros((self.hidden,))
 
     def act(self, theta, fast, memory, step, key):
-        h = theta.gru(memory, trial_inputs(self.spec, theta.normaliser, step))
+        h = theta.gru(memory, self.inputs(theta, step))
         return theta.say(self.spec.action, h, step), h
 
     def unroll(self, theta, fast, memory, steps, stream_key):
-        x = jax.vmap(lambda s: trial_inputs(self.spec, theta.normaliser, s))(steps)
+        x = jax.vmap(lambda s: self.inputs(theta, s))(steps)
         hs = theta.gru.unroll(memory, x, steps.valid)
         return jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps), hs[-1]
+
+    def inputs(self, theta: Network, step: Step) -> Float[Array, " n"]:
+        """What the GRU is given."""
+        x = trial_inputs(self.spec, theta.normaliser, step)
+        return x if theta.embedding is None else jax.nn.relu(theta.embedding(x))
 
     def belief(self, theta, fast, memory):
         return memory

@@ -83,8 +83,9 @@ def lifetime_table(
     ]
     rows += [(name, f"{value:.3f}", "", "", "") for name, value in ceilings.items()]
     claims = [
-        Claim(f"{name} earns {totals[name].mean():.2f}, at least {goal:g}", totals[name].mean() >= goal)
+        Claim(f"{name} earns {mean:.2f}, at least {goal:g}", mean >= goal)
         for name, goal in goals.items()
+        for mean in [float(totals[name].mean())]
     ]
     for name in runs if not_below else ():
         assert not_below is not None
@@ -142,7 +143,8 @@ def learning_within(
 def _difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Of totals [seeds, M] on the same tasks: the 95% interval of their mean difference over tasks, and that difference."""
     difference = x.mean(0) - y.mean(0)
-    return *statistics.normal_interval(difference), float(difference.mean())
+    low, high = map(float, statistics.normal_interval(difference))
+    return low, high, float(difference.mean())
 
 
 def _interval(x: np.ndarray) -> str:
