@@ -134,6 +134,7 @@ ENTRIES: dict[str, Entry] = {
         "context",
         SNAIL(),
         learns_on=(),
+        paper=SNAIL(tasks=2400, lr=2e-4, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40),
         updates=300,
         supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
     ),
