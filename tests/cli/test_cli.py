@@ -123,6 +123,8 @@ def test_list_as_json_has_these_keys(capsys):
     assert {tuple(row) for row in record["support"].values()} == {tuple(FAMILIES)}
     assert record["support"]["rl2"]["bernoulli-bandit"] == "learning"
     assert record["support"]["random"]["bernoulli-bandit"] == "runs"
+    assert record["support"]["pearl"]["cartpole-mountain-car"] == "no"
+    assert record["support"]["rl2"]["sinusoid"] == record["support"]["oracle"]["quadratic"] == "no"
 
 
 def test_list_shows_every_name_once_a_line(capsys):
