@@ -97,8 +97,8 @@ SPARSE_METHODS = (
     Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 87),
 )  # fmt: skip
 """Each for 156,000 environment steps."""
-LONGER = Method("rl2, ten times as long", RL2(tasks=15, gamma=0.95), 870)
-"""Where on-policy learning comes to with more of them."""
+LONGER = Method("rl2-longer", RL2(tasks=15, gamma=0.95), 870)
+"""Where on-policy learning comes to with ten times as many."""
 EXPLORING = 5
 """Episodes before the one that counts."""
 SHARES = (0.1, 0.25, 0.5, 1.0)
