@@ -173,8 +173,8 @@ def test_evaluate_prints_what_it_keeps(trained, capsys):
     assert kept.returns.shape == (2, 6, 1, 1, 10)  # seeds, tasks, rounds, streams, episodes
     assert (record["tasks"], record["seeds"], record["split"], record["actions"]) == (6, 2, "test", "sampled")
     assert [p["env_steps_before"] for p in record["points"]] == list(range(10))
-    np.testing.assert_allclose([p["return"] for p in record["points"]], kept.curve().mean((0, 1)), rtol=1e-6)
-    np.testing.assert_allclose(record["score"]["mean"], kept.returns.sum(-1).mean(), rtol=1e-6)
+    np.testing.assert_allclose([p["return"] for p in record["points"]], kept.curve().mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(record["score"]["mean"], kept.returns.sum(-1).mean(), rtol=1e-5)
     assert record["score"]["of"] == "return of 10 episodes together"
     assert record["cost"]["training_env_steps"] == [120, 120]  # 3 updates × 4 tasks × 10 pulls
 
