@@ -435,6 +435,8 @@ MISTAKES = {
     "train rl2 bernoulli-bandit --family.arms 0": "at least one arm",
     "train rl2 bernoulli-bandit --preset mine": "invalid choice 'mine' for argument '--preset'",
     "train gbml point-navigation --preset paper": "'gbml' has no preset 'paper'",
+    "train snail sinusoid --clip 0.1": "--clip has no effect on sinusoid, whose tasks are labelled examples",
+    "train maml sinusoid --lr 0.1 --streams 3": "--streams has no effect on sinusoid",
     "train rl2 bernoulli-bandit --seeds 4-1": "names no seeds; write 0-4 or 0,2,5",
     "train rl2 bernoulli-bandit --updates -1": "updates must be 0 or more, not -1",
     "train rl2 bernoulli-bandit --run {runs}/maml": "already holds a run",

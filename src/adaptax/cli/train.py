@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import equinox as eqx
 from tyro.conf import Positional, arg
 
 from adaptax.algorithms import registry as algorithms
@@ -103,7 +104,24 @@ def train_command(args: Sequence[str]) -> Train:
     flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
     flags.__doc__ = f"Meta-trains {args[0]} ({algorithms.entry(args[0]).summary}) on {family.spec.name}."
     found = parse(flags, args, prog)
-    return Train(found.options, found.hyperparameters, getattr(found, "family", family))
+    command = Train(found.options, found.hyperparameters, getattr(found, "family", family))
+    _require_effect(command.hyperparameters, config, command.family.spec)
+    return command
+
+
+def _require_effect(chosen: Config, usual: Config, spec: Spec) -> None:
+    """AdaptaxError where a hyperparameter was given that labelled examples leave unread, such as PPO's."""
+    if not spec.supervised:
+        return
+    algorithm = chosen.build(spec)
+    for field in dataclasses.fields(chosen):  # type: ignore[arg-type]
+        value = getattr(usual, field.name)
+        without = dataclasses.replace(chosen, **{field.name: value})  # type: ignore[type-var]
+        if getattr(chosen, field.name) != value and bool(eqx.tree_equal(algorithm, without.build(spec))):
+            flag = field.name.replace("_", "-")
+            raise AdaptaxError(
+                f"--{flag} has no effect on {spec.name}, whose tasks are labelled examples; leave it out."
+            )
 
 
 def _config(name: str, spec: Spec, args: Sequence[str]) -> Config:
