@@ -38,16 +38,26 @@ class Physics(eqx.Module):
     """The episode terminates at this position, or beyond it."""
 
 
+@dataclasses.dataclass(frozen=True)
 class _Hill(HiddenPhysics):
     """What both share: a valley sin(3x) between an inelastic wall and a goal, and a car too weak to drive straight up."""
 
     physics: ClassVar = Physics
     signed: ClassVar = "force"
 
+    # Each kind has ranges of its own.
+    gravity: Range
+    force: Range
     goal: Range
-    shaping: bool
-    shaping_scale: float
-    shaping_gamma: float
+    _: dataclasses.KW_ONLY
+    flip_probability: float = 0.5
+    """How probable it is that actions work the other way round, in all splits."""
+    shaping: bool = True
+    """Meta-training maximises the shaped reward; False: the reward itself."""
+    shaping_scale: float = 100.0
+    """Minus Φ at rest in the valley, in units of the reward."""
+    shaping_gamma: float = 0.99
+    """γ of the shaping: what is best stays best where the algorithm discounts by the same."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -124,18 +134,10 @@ class MountainCar(_Hill):
     """Magnitude of a push, per step²."""
     goal: Range = (0.46, 0.54)
     """Position of the goal."""
-    flip_probability: float = 0.5
-    """How probable it is that left and right are exchanged, in all splits."""
     horizon: int = 200
     """Longest episode, in steps."""
     episodes: int = 3
     """Episodes in a lifetime of learners that remember."""
-    shaping: bool = True
-    """Meta-training maximises the shaped reward; False: −1 a step."""
-    shaping_scale: float = 100.0
-    """Minus Φ at rest in the valley, in units of the reward."""
-    shaping_gamma: float = 0.99
-    """γ of the shaping: what is best stays best where the algorithm discounts by the same."""
 
     @property
     def spec(self) -> Spec:
@@ -163,18 +165,10 @@ class MountainCarContinuous(_Hill):
     """Magnitude of a push by an action of 1, per step²."""
     goal: Range = (0.4, 0.5)
     """Position of the goal."""
-    flip_probability: float = 0.5
-    """How probable it is that the action works the other way round, in all splits."""
     horizon: int = 999
     """Longest episode, in steps."""
     episodes: int = 2
     """Episodes in a lifetime of learners that remember."""
-    shaping: bool = True
-    """Meta-training maximises the shaped reward; False: the reward itself."""
-    shaping_scale: float = 100.0
-    """Minus Φ at rest in the valley, in units of the reward."""
-    shaping_gamma: float = 0.99
-    """γ of the shaping: what is best stays best where the algorithm discounts by the same."""
 
     @property
     def spec(self) -> Spec:
