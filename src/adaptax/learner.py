@@ -88,6 +88,12 @@ class Learner(eqx.Module):
         memory, outs = jax.lax.scan(step_once, memory, (steps, ts))
         return outs, memory
 
+    def unroll_anew(
+        self, theta: Theta, fast: Fast, steps: Step, stream_key: Key[Array, ""]
+    ) -> tuple[Out, Memory]:
+        """`unroll` of a stream from its first row on. Learners that look back override it: there is nothing yet to look at."""
+        return self.unroll(theta, fast, self.remember(theta), steps, stream_key)
+
     def adapt(self, theta: Theta, fast: Fast, batch: Step, key: Key[Array, ""]) -> Fast:
         """The fast state after one round of experience, Step[N, T]. Differentiable in theta for replayable learners."""
         return fast

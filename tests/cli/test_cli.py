@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ from adaptax.cli import COMMANDS, main
 from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
 from adaptax.reproduction import figures
-from adaptax.reproduction.outcome import Claim, Figure, Outcome, Table
+from adaptax.reproduction.outcome import Claim, Figure, Line, Outcome, Plot, Table
 from adaptax.tasks.registry import ENTRIES as FAMILIES
 from adaptax.training.run import load_run, read_metrics
 
@@ -301,9 +302,11 @@ def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path
 
     def figure(holds):
         def make(directory, report):
+            line = Line("rl2", [10.0, 20.0], [0.5, 0.75], [0.4, 0.7], [0.6, 0.8])
             return Outcome(
-                [Table("A table", ("x",), [("41.5",)])], [Claim("it holds", holds)], [trained / "rl2"]
-            )
+                [Table("A table", ("x",), [("41.5",)])], [Claim("it holds", holds)], [trained / "rl2"],
+                [Plot("A plot", "steps", "share", [line])],
+            )  # fmt: skip
 
         return Figure("", "", 1, make)
 
@@ -312,8 +315,14 @@ def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path
     assert run("reproduce", "good", "--run", tmp_path) == 0
     out = capsys.readouterr().out
     assert "A table" in out and "41.5" in out and "✓ it holds" in out
-    assert "rl2" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert all(text in page for text in ("rl2", "A table", "41.5", "✓ it holds", "<h3>A plot</h3>", "share"))
+    kept = json.loads((tmp_path / "outcome.json").read_text())
+    assert kept["figure"] == "good" and kept["claims"] == [{"sentence": "it holds", "holds": True}]
+    assert kept["tables"][0]["rows"] == [["41.5"]] and kept["plots"][0]["lines"][0]["mean"] == [0.5, 0.75]
+    assert kept["versions"]["jax"] == jax.__version__
     assert run("reproduce", "bad", "--run", tmp_path) == 1
+    assert "✗ it holds" in (tmp_path / "report.html").read_text()
 
 
 def test_reproduce_with_the_papers_hyperparameters_has_a_folder_of_its_own(elsewhere, monkeypatch, capsys):

@@ -57,11 +57,16 @@ def test_the_steps_that_are_drawn():
 def test_the_page_draws_beliefs():
     text, figures = read(page([run(algorithm="varibad", evaluations=[MAML], beliefs=[beliefs()])]))
     assert "What varibad believes about new tasks" in text and "Where varibad expects reward" in text
-    assert len(figures) == 4
+    assert len(figures) == 5
     assert {"task 1 (0.25)", "task 2 (−1.00)"} < set(svg_texts(figures[1]))
     assert {"episode 1, step 1", "episode 2, step 5", "episode 3, step 6", "task 2"} < set(
         svg_texts(figures[2])
     )
+    assert svg_texts(figures[3]) == [
+        *["episode 1", "1", "2", "3"],
+        *["episode 2", "4", "5"],
+        *["episode 3", "6"],
+    ]
     colours = re.findall("#[0-9a-f]{6}", page([run(beliefs=[beliefs()])]).split("</style>", 1)[1])
     assert set(colours) <= {"#ffffff", "#000000"}, "colours are the page's, light or dark"
 

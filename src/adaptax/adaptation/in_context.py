@@ -14,7 +14,7 @@ from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import Dense
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.transformer import Cache, Transformer
-from adaptax.types import Spec, Step
+from adaptax.types import Out, Spec, Step
 
 
 class InContextTheta(Heads):
@@ -67,10 +67,19 @@ class InContextLearner(Learner):
         return theta.say(self.spec.action, features, step), InContextMemory(cache, last)
 
     def unroll(self, theta, fast, memory, steps, stream_key):
+        return self._read(theta, memory, steps)
+
+    def unroll_anew(self, theta, fast, steps, stream_key):
+        return self._read(theta, None, steps)
+
+    def _read(
+        self, theta: InContextTheta, memory: InContextMemory | None, steps: Step
+    ) -> tuple[Out, InContextMemory]:
+        """`unroll`; from the first row on where there is no memory."""
         x = jax.vmap(lambda step: self._embedded(theta, step))(steps)
-        features, cache = theta.transformer.unroll(memory.cache, x, steps.valid)
+        features, cache = theta.transformer.unroll(None if memory is None else memory.cache, x, steps.valid)
         rows = jnp.where(steps.valid, jnp.arange(len(x)), -1)
-        last = jnp.where(rows.max() < 0, memory.features, features[rows.max()])
+        last = jnp.where(rows.max() < 0, 0.0 if memory is None else memory.features, features[rows.max()])
         outs = jax.vmap(lambda f, s: theta.say(self.spec.action, f, s))(features, steps)
         return outs, InContextMemory(cache, last)
 

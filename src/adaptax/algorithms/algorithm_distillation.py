@@ -151,8 +151,7 @@ class AlgorithmDistillationAlgorithm(Algorithm):
 
         def loss(params: Any, history: Step) -> tuple[Array, Metrics]:
             theta = eqx.combine(params, frozen)
-            memory = self.learner.remember(theta)
-            out, _ = self.learner.unroll(theta, None, memory, history, keys.stream(state.key, 0, 0))
+            out, _ = self.learner.unroll_anew(theta, None, history, keys.stream(state.key, 0, 0))
             log_prob = jax.vmap(lambda dist, action: dist.log_prob(action))(out.dist, history.action)
             nats = -valid_mean(log_prob, history.valid)
             return nats, {"imitation_nats": nats}

@@ -82,7 +82,7 @@ def require_environments(spec: Spec, method: str) -> None:
 
 def check_hyperparameters(config: Config) -> None:
     """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default); for
-    any other number that is negative, NaN or infinite; for a discount above 1; for parts that do not divide the tasks."""
+    any other number that is negative, NaN or infinite; for a discount above 1; for fewer tasks than parts."""
     types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, wanted = getattr(config, field.name), types[field.name]

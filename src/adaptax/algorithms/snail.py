@@ -123,14 +123,21 @@ class SNAILLearner(Learner):
         return theta.say(self.spec.action, h, step), Memory(seen, jnp.where(valid, h, memory.features))
 
     def unroll(self, theta, fast, memory, steps, stream_key):
+        return self._read(theta, memory, steps)
+
+    def unroll_anew(self, theta, fast, steps, stream_key):
+        return self._read(theta, None, steps)
+
+    def _read(self, theta: Network, memory: Memory | None, steps: Step) -> tuple[Out, Memory]:
+        """`unroll`; from the first row on where there is no memory."""
         # The rows that count come first, as the blocks want them; what is said of each goes back to its place.
         order = jnp.argsort(~steps.valid, stable=True)
         steps = trees.index(steps, order)
         number = steps.valid.sum()
         xs = jax.vmap(lambda s: self._embedded(theta, s))(steps)
-        hs, seen = theta.stack.unroll(memory.seen, xs, number)
+        hs, seen = theta.stack.unroll(None if memory is None else memory.seen, xs, number)
         outs = jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps)
-        last = jnp.where(number > 0, hs[number - 1], memory.features)
+        last = jnp.where(number > 0, hs[number - 1], 0.0 if memory is None else memory.features)
         return trees.index(outs, jnp.argsort(order)), Memory(seen, last)
 
     def belief(self, theta, fast, memory):

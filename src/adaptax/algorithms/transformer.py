@@ -7,7 +7,7 @@ all before it; adaptation is what attention finds there:
     max_θ  E_task E_π  Σ_t γᵗ r_t ,     π(a_t | rows 0 … t),  t running over all E episodes of the lifetime.
 
 Good at: credit and recall over long lifetimes, where a recurrent state of fixed size forgets. Bad at: the cost of a step, which
-grows with what has been read (up to `context` rows); small data, for it has no bias towards recent rows.
+grows with the `context`; small data, for it has no bias towards recent rows.
 
 Departures from Melo 2022: PPO as for RL²; pre-norm, rotary positions, SwiGLU and RMSNorm in place of sinusoidal positions and a
 special initialisation.

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from adaptax.checkpoint import write_atomically
 from adaptax.cli.output import progress, show
 from adaptax.errors import AdaptaxError, near
 from adaptax.evaluation.folder import run_summaries
 from adaptax.reports.html import write_report
 from adaptax.reports.tables import Table
 from adaptax.reproduction.figures import FIGURES
+from adaptax.reproduction.outcome import Outcome
 from adaptax.training.progress import Progress
+from adaptax.training.run import circumstances
 from adaptax.training.train import Report
 
 
@@ -26,6 +31,8 @@ class Reproduce:
     """Which figure; without a name they are listed."""
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for its runs and report; default: runs/NAME, and runs/NAME-paper with the papers' hyperparameters."""
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Trainings of each learner, for figures that make do with one because it takes long. All of them are reported."""
     preset: Literal["default", "paper"] = "default"
     """"paper": the papers' hyperparameters, sizes and meta-updates, which take hours (the list says how many)."""
 
@@ -63,6 +70,8 @@ class Reproduce:
                     f"'{name}' has no preset 'paper'; leave --preset out. These have: {having}."
                 )
             make, name = figure.paper, f"{name}-paper"
+        if self.seeds is not None:
+            make = self._with_seeds(self.seeds)
         directory = self.run or Path("runs") / name
         try:
             with progress() as report:
@@ -77,9 +86,28 @@ class Reproduce:
         for claim in outcome.claims:
             print(f"{'✓' if claim.holds else '✗'} {claim.sentence}")
         path = directory / "report.html"
-        write_report(path, [run for folder in outcome.folders for run in run_summaries(folder)])
-        print(f"Report: {path}")
+        write_atomically(directory / "outcome.json", as_json(name, outcome).encode())
+        write_report(path, [run for folder in outcome.folders for run in run_summaries(folder)], outcome)
+        print(f"Report: {path}   tables and claims as data: {directory / 'outcome.json'}")
         return 0 if all(claim.holds for claim in outcome.claims) else 1
+
+    def _with_seeds(self, seeds: int) -> Callable[[Path, Report], Outcome]:
+        assert self.name is not None
+        make = FIGURES[self.name].with_seeds
+        if make is None or self.preset == "paper":
+            having = ", ".join(name for name, figure in FIGURES.items() if figure.with_seeds)
+            raise AdaptaxError(
+                f"'{self.name}' has a fixed number of seeds; leave --seeds out. These take it: {having}."
+            )
+        if seeds < 1:
+            raise AdaptaxError(f"seeds must be 1 or more, not {seeds}.")
+        return lambda directory, report: make(directory, report, seeds)
+
+
+def as_json(name: str, outcome: Outcome) -> str:
+    """What was found, with what it was found with; the runs' own folders tell the rest."""
+    found = {key: value for key, value in dataclasses.asdict(outcome).items() if key != "folders"}
+    return json.dumps({"figure": name, **found, **circumstances()}, indent=2, ensure_ascii=False)
 
 
 def stopping(report: Report) -> Report:

@@ -102,10 +102,11 @@ def answers(learner: Learner, theta: Theta, fast: Fast, data: FewShot, read: boo
 
     `read`: its memory has been through the support; else nothing precedes a query.
     """
-    stream_key, memory, query = keys.stream(data.keys, 0, 0), learner.remember(theta), data.query
+    stream_key, query = keys.stream(data.keys, 0, 0), data.query
     if read:
-        _, memory = learner.unroll(theta, fast, memory, data.support, stream_key)
+        _, memory = learner.unroll_anew(theta, fast, data.support, stream_key)
     else:
+        memory = learner.remember(theta)
         nothing, start = jnp.zeros_like(query.prev_action), jnp.ones_like(query.first)
         query = dataclasses.replace(query, prev_action=nothing, first=start)
 

@@ -112,6 +112,8 @@ def _rerun(learner, theta, lifetime, layout):
 
     def score(fast, memory, steps, k):
         stream_keys = jax.vmap(lambda n: keys.stream(lifetime.keys, k, n))(ns)
+        if isinstance(k, int) and k == 0:  # with several rounds in one scan the first is one like the others
+            return jax.vmap(learner.unroll_anew, (None, None, 0, 0))(theta, fast, steps, stream_keys)
         unroll = jax.vmap(learner.unroll, (None, None, 0, 0, 0))
         return unroll(theta, fast, memory, steps, stream_keys)
 

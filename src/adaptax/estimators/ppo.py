@@ -79,7 +79,8 @@ def epochs_over_tasks(
     max_kl_nats: Float[Array, ""] | None = None,
     too_far_nats: Float[Array, ""] | None = None,
 ) -> tuple[Params, optax.OptState, Metrics]:
-    """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part.
+    """`epochs` passes over the tasks in `data` (leading axis B), each in `minibatches` random parts, one step a part. Parts
+    are of one size: what is left over sits a pass out, others each time.
 
     `loss(params, x)` is that of one task. `optimizer` gives ascent-free directions; `lr` scales them here, so that
     it stays a traced number. No step is taken while the metric `kl_nats`, the distance that the policies have already gone from

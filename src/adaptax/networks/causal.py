@@ -74,13 +74,14 @@ class TemporalConvolution(eqx.Module):
 
     def unroll(
         self,
-        cache: Float[Array, "slots outputs"],
+        cache: Float[Array, "slots outputs"] | None,
         position: Int[Array, ""],
         xs: Float[Array, "T inputs"],
         count: Int[Array, ""],
     ) -> tuple[Float[Array, "T n_out"], Float[Array, "slots outputs"]]:
-        """Rows from number `position` on, of which the first `count` are remembered."""
+        """Rows from number `position` on, of which the first `count` are remembered; of a stream's first rows without a cache."""
         rows, rings = xs.shape[0], []
+        cache = self.empty() if cache is None else cache
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             dilation = 2**i
             ring = cache[dilation - 1 : 2 * dilation - 1]
@@ -124,30 +125,37 @@ class Attention(eqx.Module):
         valid: Bool[Array, ""],
     ) -> tuple[Float[Array, " n_out"], tuple[Float[Array, "slots keys"], Float[Array, "slots values"]]]:
         """Row number `position`; the cache changes only where it is `valid`."""
-        slot = position % self.capacity
-        query, *new = self._split(self.projection(x))
-        keys, values = (
-            ring.at[slot].set(jnp.where(valid, row, ring[slot])) for ring, row in zip(cache, new, strict=True)
-        )
-        filled = jnp.arange(self.capacity) <= position
-        return jnp.concatenate([x, self._weights(keys @ query, filled) @ values]), (keys, values)
+        (keys, values), slot = cache, position % self.capacity
+        query, key, value = self._split(self.projection(x))
+        # The slot to be written holds a row that is now too old, or none.
+        slots = jnp.arange(self.capacity)
+        seen = jnp.append((slots < position) & (slots != slot), True)
+        weights = self._weights(jnp.append(keys @ query, key @ query), seen)
+        read = weights[:-1] @ values + weights[-1] * value
+        # All of a ring is read before one slot of it is written, so that it can stay where it is in memory.
+        keys = keys.at[slot].set(jnp.where(valid, key, keys[slot]))
+        values = values.at[slot].set(jnp.where(valid, value, values[slot]))
+        return jnp.concatenate([x, read]), (keys, values)
 
     def unroll(
         self,
-        cache: tuple[Float[Array, "slots keys"], Float[Array, "slots values"]],
+        cache: tuple[Float[Array, "slots keys"], Float[Array, "slots values"]] | None,
         position: Int[Array, ""],
         xs: Float[Array, "T inputs"],
         count: Int[Array, ""],
     ) -> tuple[Float[Array, "T n_out"], tuple[Float[Array, "slots keys"], Float[Array, "slots values"]]]:
-        """Rows from number `position` on, of which the first `count` are remembered."""
+        """Rows from number `position` on, of which the first `count` are remembered; of a stream's first rows without a cache."""
         queries, *new = self._split(jax.vmap(self.projection)(xs))
         (keys, key_ring), (values, value_ring) = (
-            _through_ring(ring, position, rows, count) for ring, rows in zip(cache, new, strict=True)
+            _through_ring(ring, position, rows, count)
+            for ring, rows in zip(cache or self.empty(), new, strict=True)
         )
         # Column j is row number position − C + j of the stream.
         t, j = jnp.arange(xs.shape[0])[:, None], jnp.arange(self.capacity + xs.shape[0])
-        near = (t < j) & (j <= t + self.capacity)
-        weights = self._weights(queries @ keys.T, near & (j >= self.capacity - position))
+        seen = (t < j) & (j <= t + self.capacity) & (j >= self.capacity - position)
+        if cache is None:
+            keys, values, seen = keys[self.capacity :], values[self.capacity :], seen[:, self.capacity :]
+        weights = self._weights(queries @ keys.T, seen)
         return jnp.concatenate([xs, weights @ values], axis=-1), (key_ring, value_ring)
 
     def _split(self, projected: Float[Array, "..."]) -> list[Array]:
@@ -208,11 +216,14 @@ class CausalStack(eqx.Module):
         return x, CausalMemory(memory.position + valid, tuple(caches))
 
     def unroll(
-        self, memory: CausalMemory, xs: Float[Array, "T inputs"], count: Int[Array, ""]
+        self, memory: CausalMemory | None, xs: Float[Array, "T inputs"], count: Int[Array, ""]
     ) -> tuple[Float[Array, "T n_out"], CausalMemory]:
-        """The next T rows, of which the first `count` are remembered; what is said of the others is worth nothing."""
+        """The next T rows, the first ones without a memory, of which `count` are remembered; what is said of those after them is
+        worth nothing."""
+        position = jnp.zeros((), jnp.int32) if memory is None else memory.position
+        before = (None,) * len(self.blocks) if memory is None else memory.caches
         caches = []
-        for block, cache in zip(self.blocks, memory.caches, strict=True):
-            xs, cache = block.unroll(cache, memory.position, xs, count)
+        for block, cache in zip(self.blocks, before, strict=True):
+            xs, cache = block.unroll(cache, position, xs, count)
             caches.append(cache)
-        return xs, CausalMemory(memory.position + count, tuple(caches))
+        return xs, CausalMemory(position + count, tuple(caches))

@@ -94,25 +94,29 @@ class Transformer(eqx.Module):
         self, cache: Cache, x: Float[Array, " width"], valid: Bool[Array, ""]
     ) -> tuple[Float[Array, " width"], Cache]:
         """Features of the next row, and the cache with it; where it is not valid, the cache as it was."""
-        p = cache.position
-        slot = jnp.where(valid, p % self.context, self.context)  # there is no such slot: nothing is written
-        held = positions_in_slots(p + 1, self.context)
+        p, slot = cache.position, cache.position % self.context
+        held = positions_in_slots(p, self.context)
+        seen = (held >= 0) & (held > p - self.context)
         keys, values = [], []
         for block, old_keys, old_values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = block.project(x, p)
-            keys.append(old_keys.at[:, slot].set(k, mode="drop"))
-            values.append(old_values.at[:, slot].set(v, mode="drop"))
-            x = block.after(x, attend(q[:, None], keys[-1], values[-1], held[None] >= 0)[:, 0])
+            x = block.after(x, attend_and_self(q, old_keys, old_values, seen, k, v))
+            # All of a ring is read before one slot of it is written, so that it can stay where it is in memory.
+            keys.append(old_keys.at[:, slot].set(jnp.where(valid, k, old_keys[:, slot])))
+            values.append(old_values.at[:, slot].set(jnp.where(valid, v, old_values[:, slot])))
         return self.norm(x), Cache(tuple(keys), tuple(values), p + valid)
 
     def unroll(
-        self, cache: Cache, xs: Float[Array, "T width"], valid: Bool[Array, " T"]
+        self, cache: Cache | None, xs: Float[Array, "T width"], valid: Bool[Array, " T"]
     ) -> tuple[Float[Array, "T width"], Cache]:
-        """Features of T rows, and the cache after them. Rows that are not valid are not read; their features mean nothing."""
+        """Features of T rows, and the cache after them; None: nothing came before, and nothing before is looked at. Rows that are
+        not valid are not read; their features mean nothing."""
+        anew, cache = cache is None, self.empty() if cache is None else cache
         number = jnp.cumsum(valid)
         p = cache.position + jnp.maximum(number - 1, 0)
-        held = positions_in_slots(cache.position, self.context)
-        of_keys = jnp.concatenate([held, jnp.where(valid, p, -1)])
+        of_keys = jnp.where(valid, p, -1)
+        if not anew:
+            of_keys = jnp.concatenate([positions_in_slots(cache.position, self.context), of_keys])
         age = p[:, None] - of_keys
         seen = (of_keys >= 0) & (age >= 0) & (age < self.context)
         # Where no row is valid yet a query may see nothing at all: the softmax is then over equal numbers, and finite.
@@ -125,8 +129,10 @@ class Transformer(eqx.Module):
         keys, values = [], []
         for block, old_keys, old_values in zip(self.blocks, cache.keys, cache.values, strict=True):
             q, k, v = jax.vmap(block.project, out_axes=1)(xs, p)
-            all_keys = jnp.concatenate([old_keys, k], axis=1)
-            all_values = jnp.concatenate([old_values, v], axis=1)
+            all_keys, all_values = (
+                new if anew else jnp.concatenate([old, new], axis=1)
+                for old, new in ((old_keys, k), (old_values, v))
+            )
             xs = jax.vmap(block.after, (0, 1))(xs, attend(q, all_keys, all_values, seen))
             keys.append(jnp.where(is_new, k[:, rows], old_keys))
             values.append(jnp.where(is_new, v[:, rows], old_values))
@@ -147,6 +153,17 @@ def rotated(x: Float[Array, "heads d"], position: Int[Array, ""]) -> Float[Array
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def attend_and_self(
+    q: Float[Array, "heads d"], keys: Float[Array, "heads n d"], values: Float[Array, "heads n d"], seen: Bool[Array, " n"],
+    own_key: Float[Array, "heads d"], own_value: Float[Array, "heads d"],
+) -> Float[Array, "heads d"]:  # fmt: skip
+    """`attend` of one query, which also sees a row that is not among the others: itself."""
+    before = jnp.where(seen, jnp.einsum("hd,hnd->hn", q, keys), MASKED_LOGIT)
+    own = (q * own_key).sum(-1, keepdims=True)
+    weights = jax.nn.softmax(jnp.concatenate([before, own], axis=-1) * q.shape[-1] ** -0.5)
+    return jnp.einsum("hn,hnd->hd", weights[:, :-1], values) + weights[:, -1:] * own_value
 
 
 def attend(

@@ -16,6 +16,10 @@ MAP_INCHES, GAP_INCHES, TITLE_INCHES, NAME_INCHES = 1.0, 0.06, 0.3, 0.25
 """A belief map's side, what lies between two, the height of the words above them, the width of those before them."""
 MOST_MAPS, FIRST_EPISODE_MAPS = 7, 4
 """Maps of a task, and how many of them are of its first episode."""
+SMALL_MAP_INCHES, MAPS_IN_LINE = 0.48, 15
+"""The same where the map after every step is drawn: a map's side, and the most in a line."""
+MOST_STEPS = 200
+"""Of lifetimes of more steps not every map is drawn: they would make the page heavy."""
 FEW_FEATURES = 3
 """Features that a task is named by, where there are no more."""
 
@@ -29,6 +33,8 @@ MAP_CAPTION = (
     "step of the lifetime: the stronger the colour, the more; full where it expects the most that any place pays. Dot: where "
     "the learner is. Square: the place that truly pays most, which it is not told."
 )
+
+EVERY_MAP_CAPTION = "Task 1: the map after every step, in the order of steps; a line begins with an episode."
 
 
 def principal_components(
@@ -111,6 +117,35 @@ def maps(beliefs: BeliefSummary) -> Figure:
     return figure
 
 
+def every_map(beliefs: BeliefSummary, task: int) -> Figure:
+    """The maps of one task after every step, an episode after the other, each beginning a line of its own."""
+    assert beliefs.truth is not None
+    valid, episode = np.flatnonzero(beliefs.valid[task]), beliefs.episode[task]
+    lines = []
+    for e in np.unique(episode[valid]):
+        rows = valid[episode[valid] == e]
+        lines += [(int(e), rows[i : i + MAPS_IN_LINE]) for i in range(0, len(rows), MAPS_IN_LINE)]
+    columns = max(len(rows) for _, rows in lines)
+    side, below = SMALL_MAP_INCHES + GAP_INCHES, SMALL_MAP_INCHES + 0.6 * TITLE_INCHES
+    width, height = NAME_INCHES + columns * side, len(lines) * below + GAP_INCHES
+    figure = Figure(figsize=(width, height))
+    low, high = float(beliefs.truth.min()), float(beliefs.truth.max())
+    step = 0
+    for i, (e, rows) in enumerate(lines):
+        bottom = height - (i + 1) * below
+        middle = (bottom + SMALL_MAP_INCHES / 2) / height
+        figure.text(
+            0.5 * NAME_INCHES / width, middle, f"episode {e + 1}", rotation=90, ha="center", va="center", color=INK, fontsize=5.5
+        )  # fmt: skip
+        for j, row in enumerate(rows):
+            step += 1
+            place = (NAME_INCHES + j * side) / width, bottom / height
+            axes = figure.add_axes((*place, SMALL_MAP_INCHES / width, SMALL_MAP_INCHES / height))
+            _map(axes, beliefs, task, int(row), low, high, size=SMALL_MAP_INCHES / MAP_INCHES)
+            axes.set_title(str(step), fontsize=5.5, color=MUTED, pad=1.5)
+    return figure
+
+
 def moments(beliefs: BeliefSummary, task: int) -> list[int]:
     """Rows of one task that are drawn: some of the first episode, evenly spaced, and the last of later ones; of all of these, or of
     as many as there is room for, evenly spaced, the very last among them."""
@@ -133,21 +168,23 @@ def task_name(beliefs: BeliefSummary, task: int) -> str:
     return f"task {task + 1} ({', '.join(number(float(x), 2) for x in features[task])})"
 
 
-def _map(axes: Axes, beliefs: BeliefSummary, task: int, row: int, low: float, high: float) -> None:
+def _map(
+    axes: Axes, beliefs: BeliefSummary, task: int, row: int, low: float, high: float, size: float = 1.0
+) -> None:
     assert beliefs.maps is not None and beliefs.truth is not None
     expected, truth = beliefs.maps[task, row], beliefs.truth[task]
     # Rectangles of one colour, more or less see-through: no image, and right on a light page and on a dark one.
     strength = np.clip((expected - low) / max(high - low, 1e-12), 0.0, 1.0)
     for y, x in np.ndindex(*expected.shape):
         fill = (COLOURS[0], float(strength[y, x]))
-        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=GRID, linewidth=0.6))
+        axes.add_patch(Rectangle((x, y), 1, 1, facecolor=fill, edgecolor=GRID, linewidth=0.6 * size))
     y, x = np.unravel_index(truth.argmax(), truth.shape)
     axes.add_patch(
-        Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor=COLOURS[1], linewidth=1.6)
+        Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor=COLOURS[1], linewidth=1.6 * size)
     )
     if beliefs.where is not None:
         y, x = beliefs.where[task, row]
-        axes.plot(x + 0.5, y + 0.5, marker="o", markersize=4.5, color=INK)
+        axes.plot(x + 0.5, y + 0.5, marker="o", markersize=4.5 * size, color=INK)
     axes.set_xlim(-0.05, expected.shape[1] + 0.05)
     axes.set_ylim(-0.05, expected.shape[0] + 0.05)
     axes.set_aspect("equal")

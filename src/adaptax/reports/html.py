@@ -20,6 +20,7 @@ from adaptax.reports.summary import (
     headline_split,
 )
 from adaptax.reports.tables import Table
+from adaptax.reproduction.outcome import Outcome
 
 ADAPTATION_CAPTION = (
     "What an episode of a new task brings after so many environment steps of that task have been used. Bands are "
@@ -28,6 +29,7 @@ ADAPTATION_CAPTION = (
 LEARNING_CAPTION = (
     "A line over several seeds is their mean; its band reaches from the lowest to the highest seed."
 )
+CURVES_CAPTION = "Means over seeds and tasks; bands and bars are 95% intervals."
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -46,16 +48,19 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def write_report(path: Path | str, runs: Sequence[RunSummary]) -> None:
-    """Writes the report of `runs` to `path`, whole or not at all; AdaptaxError where it cannot be written."""
-    write_atomically(Path(path), page(runs).encode())
+def write_report(path: Path | str, runs: Sequence[RunSummary], outcome: Outcome | None = None) -> None:
+    """Writes the report of `runs`, and of the reproduction that they belong to, to `path`, whole or not at all; AdaptaxError
+    where it cannot be written."""
+    write_atomically(Path(path), page(runs, outcome).encode())
 
 
-def page(runs: Sequence[RunSummary]) -> str:
-    """The report as HTML text; the same runs give the same text."""
+def page(runs: Sequence[RunSummary], outcome: Outcome | None = None) -> str:
+    """The report as HTML text; the same runs and the same outcome give the same text."""
     families = by_family(runs)
     names = ", ".join(run.name for run in runs[:4]) + (f" and {len(runs) - 4} more" if len(runs) > 4 else "")
     body = [_note(f"{_plural(len(runs), 'run')}: {names}" if runs else "No runs were given.")]
+    if outcome is not None:
+        body += _outcome(outcome)
     for family, members in families.items():
         if len(families) > 1:
             body.append(f"<h2>{escape(family)}</h2>")
@@ -65,6 +70,16 @@ def page(runs: Sequence[RunSummary]) -> str:
         style=importlib.resources.files("adaptax.reports").joinpath("report.css").read_text(encoding="utf-8"),
         body="\n".join(body),
     )
+
+
+def _outcome(outcome: Outcome) -> list[str]:
+    """What a reproduction claims, and its tables and plots."""
+    sentences = (
+        f"<li>{'✓' if claim.holds else '✗'} {escape(claim.sentence)}</li>" for claim in outcome.claims
+    )
+    parts = [f'<ul class="claims">\n{chr(10).join(sentences)}\n</ul>'] if outcome.claims else []
+    parts += [_table(Table(t.title, t.header, t.rows, t.note)) for t in outcome.tables]
+    return parts + [_figure(escape(p.title), plots.curves(p), CURVES_CAPTION) for p in outcome.plots]
 
 
 def findings(evaluations: Sequence[EvaluationSummary]) -> list[str]:
@@ -133,6 +148,10 @@ def _beliefs(run: RunSummary, named: bool) -> list[str]:
         parts.append(
             _figure(f"Where {escape(name)} expects reward", beliefs.maps(shown), beliefs.MAP_CAPTION)
         )
+        if shown.valid[0].sum() <= beliefs.MOST_STEPS:
+            title = f"What {escape(name)} expects after every step"
+            figure = _figure(title, beliefs.every_map(shown, 0), beliefs.EVERY_MAP_CAPTION, heading=False)
+            parts.append(_details(title, figure))
     return parts
 
 
@@ -158,9 +177,9 @@ def _table(table: Table, css: str = "numbers", heading: bool = True) -> str:
     )
 
 
-def _figure(title: str, figure: Figure, caption: str) -> str:
-    image = plots.svg(figure, title)
-    return f"<h3>{title}</h3>\n<figure>\n{image}\n<figcaption>{caption}</figcaption>\n</figure>"
+def _figure(title: str, figure: Figure, caption: str, heading: bool = True) -> str:
+    image, above = plots.svg(figure, title), f"<h3>{title}</h3>\n" if heading else ""
+    return f"{above}<figure>\n{image}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
 def _details(title: str, content: str) -> str:

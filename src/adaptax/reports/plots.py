@@ -22,6 +22,7 @@ from scipy.optimize import isotonic_regression
 from adaptax.reports.numbers import Number, axis_labels, short
 from adaptax.reports.summary import EvaluationSummary, RunSummary
 from adaptax.reports.tables import flatten, metric
+from adaptax.reproduction.outcome import Plot
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5230", "#8b919c")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)))
@@ -49,7 +50,7 @@ class _End(NamedTuple):
     colour: str
 
 
-# --- the two plots -----------------------------------------------------------------------------
+# --- the plots ---------------------------------------------------------------------------------
 
 
 def learning_curve(runs: Sequence[RunSummary]) -> Figure:
@@ -111,6 +112,28 @@ def adaptation_curve(evaluations: Sequence[EvaluationSummary]) -> Figure:
     _scale_steps(axes, np.array([s for e in evaluations for s in e.steps_consumed], float))
     unit, measure = evaluations[0].unit, evaluations[0].measure
     _finish(figure, axes, ends, f"{unit} of the new task used so far", f"mean {measure}")
+    return figure
+
+
+def curves(plot: Plot) -> Figure:
+    """The lines of a reproduction's plot, with their 95% intervals as bands."""
+    figure, axes = _figure()
+    ends = []
+    for i, line in enumerate(plot.lines):
+        colour, alone = COLOURS[i % len(COLOURS)], len(line.x) == 1
+        axes.plot(
+            line.x, line.mean, color=colour, linewidth=1.8, marker=MARKERS[i % len(MARKERS)], markersize=5
+        )
+        if alone:
+            axes.errorbar(
+                line.x, line.mean, [[line.mean[0] - line.low[0]], [line.high[0] - line.mean[0]]],
+                color=colour, linewidth=1.2, capsize=3,
+            )  # fmt: skip
+        else:
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0)
+        ends.append(_End(line.name, line.x[-1], line.mean[-1], colour))
+    _scale_steps(axes, np.array([x for line in plot.lines for x in line.x], float))
+    _finish(figure, axes, ends, plot.x_label, plot.y_label)
     return figure
 
 

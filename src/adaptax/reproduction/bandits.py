@@ -120,11 +120,11 @@ def learners(pulls: int) -> dict[str, Learner]:
 def cell(pulls: int, arms: int, minutes: int) -> Figure:
     """The figure of a cell."""
 
-    def run(directory: Path, report: Report) -> Outcome:
-        trained = learners(pulls)
+    def run(directory: Path, report: Report, seeds: int = 1) -> Outcome:
+        trained = {name: m.with_seeds(seeds) for name, m in learners(pulls).items()}
         runs = train_learners(trained, BernoulliBandit(arms, pulls), directory, report)
         table = bandit_table(runs, {name: m.goal for name, m in trained.items() if m.goal is not None})
-        return table + learning_within(runs, LEARNING_TASKS, directory, report) if pulls <= 10 else table
+        return table + learning_within(runs, LEARNING_TASKS, directory, report)
 
     rl2, snail = PUBLISHED[pulls, arms][-2:]
     return Figure(
@@ -132,6 +132,7 @@ def cell(pulls: int, arms: int, minutes: int) -> Figure:
         f"RL² {rl2:g} (Duan et al. 2016), SNAIL {snail:g} (Mishra et al. 2018)",
         minutes,
         run,
+        with_seeds=run if pulls > 10 else None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adaptax import statistics
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.rl2 import RL2
@@ -18,7 +19,7 @@ from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
-from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.reproduction.outcome import Claim, Line, Outcome, Plot, Table
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.point_navigation import SparsePointNavigation
 from adaptax.training.run import Run
@@ -93,11 +94,11 @@ SPARSE_METHODS = (
         ),
         130,
     ),
-    Method("rl2", RL2(tasks=15, gamma=0.95), 87),
+    Method("rl2", RL2(tasks=15, minibatches=3, gamma=0.95), 87),
     Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 87),
 )  # fmt: skip
 """Each for 156,000 environment steps."""
-LONGER = Method("rl2-longer", RL2(tasks=15, gamma=0.95), 870)
+LONGER = Method("rl2-longer", RL2(tasks=15, minibatches=3, gamma=0.95), 870)
 """Where on-policy learning comes to with ten times as many."""
 EXPLORING = 5
 """Episodes before the one that counts."""
@@ -110,22 +111,25 @@ GOAL = 0.8
 
 def sparse_navigation(directory: Path, report: Report) -> Outcome:
     """Whether the goal is found in the episode after five to explore, against environment steps of meta-training."""
-    rows, claims, folders, found = [], [], [], {}
+    rows, claims, folders, found, lines = [], [], [], {}, []
     for method in (*SPARSE_METHODS, LONGER):
+        points = []
         for share in SHARES if method in SPARSE_METHODS else (1.0,):
             runs, result = met_after(method, share, directory, report)
             first, last = in_first_and_last(result)
-            steps = np.mean(result.training_env_steps)
+            steps = float(np.mean(result.training_env_steps))
             rows.append(
                 (
                     method.name,
                     f"{steps:,.0f}",
                     f"{first.mean():.2f}",
-                    f"{last.mean():.2f}",
+                    _with_interval(last),
                     _each(last),
-                    *_returns(result),
+                    *(_with_interval(result.curve()[:, :, i]) for i in (0, -1)),
                 )
             )
+            points.append((steps, last.mean(), *statistics.interval(last, "mean")))
+        lines.append(Line(method.name, *(list(map(float, x)) for x in zip(*points, strict=True))))
         result.save(directory / method.name / "evaluation" / "test.safetensors")
         keep_beliefs(directory / method.name / "seed-0", runs[0])
         found[method.name] = last
@@ -148,7 +152,7 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
                       f"{in_words(gains[1], 2)} in return", min(low for _, low, _ in gains) > 0),
             ]  # fmt: skip
     _, alone_found = in_first_and_last(compromise)
-    rows.append(("multi-task", "as pearl", "", f"{alone_found.mean():.2f}", _each(alone_found), "", ""))
+    rows.append(("multi-task", "as pearl", "", _with_interval(alone_found), _each(alone_found), "", ""))
     for name in ("rl2", "maml"):
         gain = difference(found["pearl"], found[name])
         claims.append(
@@ -167,13 +171,20 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
         "return after",
     )
     note = (
-        f"Shares of unseen goals that an episode comes within {SPARSE.goal_radius} of, {SEEDS} seeds × {SPARSE_TASKS} goals. All "
+        f"Shares of unseen goals that an episode comes within {SPARSE.goal_radius} of, {SEEDS} seeds × {SPARSE_TASKS} goals, and "
+        "returns, with 95% intervals. All "
         "learners see the sparse reward; meta-training maximises a peaked one in its place."
     )
     table = Table(
         "Sparse navigation: goals found, against environment steps of meta-training", header, rows, note
     )
-    return Outcome([table], claims, _folders(folders))
+    plot = Plot(
+        "Off-policy beside on-policy: goals found",
+        "environment steps of meta-training",
+        "share of goals found",
+        lines,
+    )
+    return Outcome([table], claims, _folders(folders), [plot])
 
 
 def met_after(method: Method, share: float, directory: Path, report: Report) -> tuple[list[Run], Evaluation]:
@@ -210,9 +221,10 @@ def _each(x: np.ndarray) -> str:
     return " ".join(f"{value:.2f}" for value in x.mean(1))
 
 
-def _returns(result: Evaluation) -> tuple[str, str]:
-    curve = result.curve()
-    return tuple(f"{x:.2f}" for x in curve[:, :, [0, -1]].mean((0, 1)))  # type: ignore[return-value]
+def _with_interval(x: np.ndarray) -> str:
+    """Of [seeds, tasks]."""
+    low, high = statistics.interval(x, "mean")
+    return f"{x.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _folders(groups: Sequence[Sequence[Run]]) -> list[Path]:

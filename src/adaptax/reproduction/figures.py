@@ -170,7 +170,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "algorithm-distillation-learns": Figure(
         "algorithm distillation adapts on the gridworld: 5 seeds × 210 tasks",
-        "better than its teachers, in fewer episodes (Laskin et al. 2022, figure 4)",
+        "curves (Laskin et al. 2022, figure 4)",
         15,
         distillation_learns,
     ),

@@ -28,6 +28,27 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
+class Line:
+    """A curve of a plot: means and their 95% intervals at some points."""
+
+    name: str
+    x: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Curves under a title."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: list[Line]
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a reproduction found."""
 
@@ -35,10 +56,13 @@ class Outcome:
     claims: list[Claim]
     folders: list[Path]
     """The runs that it trained, each with its evaluations."""
+    plots: list[Plot] = dataclasses.field(default_factory=list)
 
     def __add__(self, other: Outcome) -> Outcome:
         """Both, one after the other."""
-        return Outcome(self.tables + other.tables, self.claims + other.claims, self.folders + other.folders)
+        return Outcome(
+            self.tables + other.tables, self.claims + other.claims, self.folders + other.folders, self.plots + other.plots
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,3 +81,5 @@ class Figure:
     """The same with the papers' hyperparameters."""
     paper_hours: float = 0.0
     """About how long that takes on two CPU cores."""
+    with_seeds: Callable[[Path, Report, int], Outcome] | None = None
+    """The same with so many trainings of each learner, where one is the rule because it takes long."""

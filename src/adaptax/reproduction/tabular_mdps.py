@@ -12,7 +12,7 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
-from adaptax.reproduction.lifetime_tables import Learner, lifetime_table, train_learners
+from adaptax.reproduction.lifetime_tables import Learner, learning_within, lifetime_table, train_learners
 from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.mdp_policies import NO_PRIOR, Prior, play, reference_policies
 from adaptax.tasks.tabular import TabularMDP
@@ -56,9 +56,10 @@ def cell(episodes: int, minutes: int) -> Figure:
         "transformer": Learner(TRANSFORMER_10, 1000),
     }
 
-    def run(directory: Path, report: Report) -> Outcome:
+    def run(directory: Path, report: Report, seeds: int = 1) -> Outcome:
         family = TabularMDP(episodes=episodes)
-        runs = train_learners(learners, family, directory, report)
+        several = {name: m.with_seeds(seeds) for name, m in learners.items()}
+        runs = train_learners(several, family, directory, report)
         tasks = test_tasks(family, "test", PROCESSES, EVALUATION_SEED)
         P, R = (np.asarray(x, np.float64) for x in (tasks.transition, tasks.reward))
         tuning_key, playing_key = jax.random.split(keys.begin(jax.random.key(EVALUATION_SEED)))
@@ -71,7 +72,7 @@ def cell(episodes: int, minutes: int) -> Figure:
             for name, policy in policies.items()
         }
         optimal = float(np.asarray(jax.vmap(family.optimal)(tasks)).mean() * episodes)
-        return lifetime_table(
+        table = lifetime_table(
             title=f"Tabular MDPs, {episodes} episodes: mean total reward over {PROCESSES:,} unseen processes",
             runs=runs,
             goals={name: m.goal for name, m in learners.items() if m.goal is not None},
@@ -88,6 +89,7 @@ def cell(episodes: int, minutes: int) -> Figure:
             "other processes. Published: Duan et al. 2016; SNAIL: Mishra et al. 2018.",
             above={"rl2": [name + AS_PUBLISHED for name in ("psrl", "beb")]} if episodes == 10 else None,
         )
+        return table + learning_within(runs, PROCESSES, directory, report)
 
     rl2, snail = PUBLISHED[episodes][-2:]
     return Figure(
@@ -95,6 +97,7 @@ def cell(episodes: int, minutes: int) -> Figure:
         f"RL² {rl2:g} (Duan et al. 2016), SNAIL {snail:g} (Mishra et al. 2018)",
         minutes,
         run,
+        with_seeds=run,
     )
 
 

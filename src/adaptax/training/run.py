@@ -125,7 +125,7 @@ class Run:
             "family": self.family_record,
             "spec": _spec_to_json(self.spec),
             "seed": self.seed,
-            **_circumstances(),
+            **circumstances(),
         }
         write_atomically(self.directory / "config.json", json.dumps(record, indent=2).encode())
 
@@ -139,7 +139,7 @@ class Run:
             old.unlink(missing_ok=True)
 
 
-def _circumstances() -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
     """What the bits of a result depend on, beside the configuration and the seed."""
     names = ("adaptax", "jax", "jaxlib", "equinox", "optax", "numpy")
     return {
@@ -156,7 +156,7 @@ def changed_circumstances(directory: Path) -> list[str]:
     def flat(record: dict[str, Any]) -> dict[str, str]:
         return {**record.get("versions", {}), **{key: record.get(key, "?") for key in ("device", "chunks")}}
 
-    then, now = flat(read_record(directory)), flat(_circumstances())
+    then, now = flat(read_record(directory)), flat(circumstances())
     return [
         f"{name} {then.get(name, '?')} -> {value}" for name, value in now.items() if then.get(name) != value
     ]
