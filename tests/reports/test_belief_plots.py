@@ -62,11 +62,8 @@ def test_the_page_draws_beliefs():
     assert {"episode 1, step 1", "episode 2, step 5", "episode 3, step 6", "task 2"} < set(
         svg_texts(figures[2])
     )
-    assert svg_texts(figures[3]) == [
-        *["episode 1", "1", "2", "3"],
-        *["episode 2", "4", "5"],
-        *["episode 3", "6"],
-    ]
+    every = [*"123456", "episode 1", "episode 2", "episode 3"]
+    assert sorted(svg_texts(figures[3])) == every
     colours = re.findall("#[0-9a-f]{6}", page([run(beliefs=[beliefs()])]).split("</style>", 1)[1])
     assert set(colours) <= {"#ffffff", "#000000"}, "colours are the page's, light or dark"
 
