@@ -13,6 +13,7 @@ from families import Corridor, GatedCorridor, Push
 
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.algorithms.dqn import DQN
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
@@ -157,6 +158,16 @@ PEARL_ = PEARL(
     tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
     hidden=(8, 8), encoder_hidden=(8,),
 )  # fmt: skip
+DQN_ = DQN(
+    tasks=TASKS,
+    hidden=(8, 8),
+    capacity=40,
+    batch=4,
+    gradient_steps=3,
+    copy_every=2,
+    last_epsilon=0.5,
+    epsilon_steps=30,
+)
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -199,6 +210,8 @@ ALGORITHMS = {
     "metanet, continuous": _case(dataclasses.replace(METANET, fast_layers=2), Push()),
     "pearl": _case(PEARL_, Corridor()),
     "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True), Push()),
+    "dqn": _case(dataclasses.replace(DQN_, duelling=True), Corridor()),
+    "dqn, masked": _case(dataclasses.replace(DQN_, fine_tune_steps=3), GatedCorridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -573,7 +573,7 @@ MUTANTS = {
         lambda: test_pearl.check_gradients("pearl, continuous"),
     ),
     "a soft target bootstraps from what was terminated": Mutant(
-        "adaptax.estimators.sac:soft_target", "jnp.where(terminated, 0.0, next_value)", "next_value", test_sac.check_target
+        "adaptax.estimators.transitions:bootstrapped", "jnp.where(terminated, 0.0, next_value)", "next_value", test_sac.check_target
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

@@ -1,0 +1,164 @@
+"""Q-learning, on one task or on many at once: DQN's steps on a buffer of transitions, and the learner that acts by a Q-network.
+
+Mnih et al. 2015 (DQN); van Hasselt et al. 2016 (double); Wang et al. 2016 (duelling).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from adaptax import trees
+from adaptax.buffers import RingBuffer
+from adaptax.errors import AdaptaxError
+from adaptax.estimators.q_learning import epsilon_greedy, huber, td_error
+from adaptax.estimators.transitions import Transition, blank, transitions
+from adaptax.learner import Frozen, Learner
+from adaptax.networks.encoding import observation_size
+from adaptax.networks.normaliser import Normaliser
+from adaptax.networks.q_network import QNetwork
+from adaptax.types import Discrete, Out, Spec, Step
+
+
+class QState(eqx.Module):
+    """A Q-network in training."""
+
+    q: QNetwork
+    target: QNetwork
+    opt_state: Any
+    steps: Int[Array, ""]
+    """Gradient steps taken."""
+
+
+class DQNSteps(eqx.Module):
+    """Steps of Adam on the temporal-difference error of minibatches, against a target network copied every so many steps."""
+
+    batch: int = eqx.field(static=True)
+    double: bool = eqx.field(static=True)
+    lr: Array
+    γ: Array
+    copy_every: Array
+    """int32, steps."""
+    max_gradient_norm: Array
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
+
+    def begin(self, q: QNetwork) -> QState:
+        """Nothing learned beyond q, which is its own target."""
+        return QState(
+            q, q, self.optimizer.init(eqx.filter(q, eqx.is_inexact_array)), jnp.zeros((), jnp.int32)
+        )
+
+    def __call__(
+        self, state: QState, buffer: RingBuffer, normaliser: Normaliser, steps: int, key: Key[Array, ""]
+    ) -> tuple[QState, Float[Array, ""]]:
+        """The network after so many steps on the buffer, whose rows are `Transition`; and the mean loss."""
+
+        def step(state: QState, key: Key[Array, ""]) -> tuple[QState, Array]:
+            rows = buffer.sample(key, self.batch)
+            loss, gradient = jax.value_and_grad(self.loss)(state.q, state.target, rows, normaliser)
+            updates, opt_state = self.optimizer.update(gradient, state.opt_state)
+            q = eqx.apply_updates(state.q, trees.scale(-self.lr, updates))
+            number = state.steps + 1
+            target = trees.where(number % self.copy_every == 0, q, state.target)
+            return QState(q, target, opt_state, number), loss
+
+        state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
+        return state, losses.mean()
+
+    def loss(
+        self, q: QNetwork, target: QNetwork, rows: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """Huber's, of the errors of rows [n], averaged."""
+
+        def one(row: Transition) -> Float[Array, ""]:
+            x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
+            return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
+
+        return jax.vmap(one)(rows).mean()
+
+
+class Exploration(Frozen):
+    """How often an action is taken at random."""
+
+    epsilon: Float[Array, ""]
+
+
+class QTheta(eqx.Module):
+    q: QNetwork
+    exploration: Exploration
+    normaliser: Normaliser
+
+
+class QFast(eqx.Module):
+    """What a task has made of the network, and all that was seen of it."""
+
+    training: QState
+    buffer: RingBuffer
+
+
+class QLearner(Learner):
+    """Acts ε-greedily by its Q-network, and trains it further on each task by `steps` DQN steps after a round; 0: not at all."""
+
+    spec: Spec = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    duelling: bool = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    capacity: int = eqx.field(static=True)
+    """Transitions of a task that are kept."""
+    rule: DQNSteps
+    epsilon: Array
+    """ε in a new task."""
+
+    def init(self, key: Key[Array, ""]) -> QTheta:
+        size = observation_size(self.spec)
+        q = QNetwork(size, self.hidden, self.actions.n, key, self.duelling)
+        return QTheta(q, Exploration(jnp.asarray(self.epsilon)), Normaliser.of(size))
+
+    @property
+    def actions(self) -> Discrete:
+        assert isinstance(self.spec.action, Discrete)
+        return self.spec.action
+
+    def begin(self, theta: QTheta, key, features) -> QFast | None:
+        if self.steps == 0:
+            return None
+        return QFast(self.rule.begin(theta.q), RingBuffer.of(blank(self.spec), self.capacity))
+
+    def act(self, theta: QTheta, fast: QFast | None, memory, step, key):
+        q = theta.q if fast is None else fast.training.q
+        values = q(theta.normaliser.observation(step.obs))
+        dist = epsilon_greedy(values, theta.exploration.epsilon, step.action_mask)
+        return Out(dist, values.max()), memory
+
+    def unroll(self, theta, fast, memory, steps, stream_key):
+        return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
+
+    def adapt(self, theta: QTheta, fast: QFast | None, batch: Step, key) -> QFast | None:
+        if fast is None:
+            return None
+        buffer = remembered(fast.buffer, batch)
+        state, _ = self.rule(fast.training, buffer, theta.normaliser, self.steps, key)
+        return QFast(state, buffer)
+
+
+def remembered(buffer: RingBuffer, rows: Step) -> RingBuffer:
+    """With the valid ones of rows [..., T] added."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[rows.valid.ndim :]), (transitions(rows), rows.valid))
+    return buffer.add(*flat)
+
+
+def require_choices(spec: Spec, method: str) -> None:
+    """AdaptaxError where actions are not one choice among a few."""
+    if not isinstance(spec.action, Discrete):
+        raise AdaptaxError(
+            f"{method} compares the values of single actions, and '{spec.name}' asks for something else than one choice; "
+            "take pearl or rl2."
+        )
