@@ -11,14 +11,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax import trees
+from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.buffers import RingBuffer
 from adaptax.errors import AdaptaxError
-from adaptax.estimators.q_learning import epsilon_greedy, huber, td_error
+from adaptax.estimators.q_learning import epsilon_greedy, greedy, huber, td_error
 from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.learner import Frozen, Learner
+from adaptax.networks.distributions import Categorical
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.q_network import QNetwork
@@ -30,31 +32,33 @@ class QState(eqx.Module):
 
     q: QNetwork
     target: QNetwork
-    opt_state: Any
+    rule: Any
+    """The update rule's state."""
     steps: Int[Array, ""]
     """Gradient steps taken."""
 
 
 class DQNSteps(eqx.Module):
-    """Steps of Adam on the temporal-difference error of minibatches, against a target network copied every so many steps."""
+    """Steps on the temporal-difference error of minibatches, against a target network that is copied every so many steps.
+
+    Differentiable in the network that they begin with, through the steps themselves: the experience and the targets are constants.
+    """
 
     batch: int = eqx.field(static=True)
     double: bool = eqx.field(static=True)
-    lr: Array
+    first_order: bool = eqx.field(static=True)
+    """Gradients count as constants."""
+    rule: UpdateRule
+    """One that learns nothing itself."""
     γ: Array
     copy_every: Array
     """int32, steps."""
-    max_gradient_norm: Array
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
+    max_norm: Array
+    """A gradient's Euclidean norm is scaled down to this."""
 
     def begin(self, q: QNetwork) -> QState:
         """Nothing learned beyond q, which is its own target."""
-        return QState(
-            q, q, self.optimizer.init(eqx.filter(q, eqx.is_inexact_array)), jnp.zeros((), jnp.int32)
-        )
+        return QState(q, q, self.rule.begin(None, q), jnp.zeros((), jnp.int32))
 
     def __call__(
         self, state: QState, buffer: RingBuffer, normaliser: Normaliser, steps: int, key: Key[Array, ""]
@@ -62,13 +66,17 @@ class DQNSteps(eqx.Module):
         """The network after so many steps on the buffer, whose rows are `Transition`; and the mean loss."""
 
         def step(state: QState, key: Key[Array, ""]) -> tuple[QState, Array]:
-            rows = buffer.sample(key, self.batch)
+            rows = jax.lax.stop_gradient(buffer.sample(key, self.batch))
             loss, gradient = jax.value_and_grad(self.loss)(state.q, state.target, rows, normaliser)
-            updates, opt_state = self.optimizer.update(gradient, state.opt_state)
-            q = eqx.apply_updates(state.q, trees.scale(-self.lr, updates))
-            number = state.steps + 1
+            if self.first_order:
+                gradient, loss = jax.lax.stop_gradient((gradient, loss))
+            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
+            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
+            gradient = trees.scale(jnp.minimum(1.0, self.max_norm / norm), gradient)
+            Δ, rule = self.rule.step(None, state.rule, state.q, gradient, loss)
+            q, number = trees.add(state.q, Δ), state.steps + 1
             target = trees.where(number % self.copy_every == 0, q, state.target)
-            return QState(q, target, opt_state, number), loss
+            return QState(q, target, rule, number), loss
 
         state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
         return state, losses.mean()
@@ -77,12 +85,14 @@ class DQNSteps(eqx.Module):
         self, q: QNetwork, target: QNetwork, rows: Transition, normaliser: Normaliser
     ) -> Float[Array, ""]:
         """Huber's, of the errors of rows [n], averaged."""
+        return jax.vmap(lambda row: self.error(q, target, row, normaliser))(rows).mean()
 
-        def one(row: Transition) -> Float[Array, ""]:
-            x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
-            return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
-
-        return jax.vmap(one)(rows).mean()
+    def error(
+        self, q: QNetwork, target: QNetwork, row: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """The loss of one transition."""
+        x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
+        return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
 
 
 class Exploration(Frozen):
@@ -116,6 +126,8 @@ class QLearner(Learner):
     rule: DQNSteps
     epsilon: Array
     """ε in a new task."""
+    temperature: Array | None = None
+    """Actions are drawn from softmax(Q/temperature), whose probabilities have derivatives; None: ε-greedily."""
 
     def init(self, key: Key[Array, ""]) -> QTheta:
         size = observation_size(self.spec)
@@ -128,30 +140,39 @@ class QLearner(Learner):
         return self.spec.action
 
     def begin(self, theta: QTheta, key, features) -> QFast | None:
-        if self.steps == 0:
-            return None
-        return QFast(self.rule.begin(theta.q), RingBuffer.of(blank(self.spec), self.capacity))
+        return self.begin_from(theta.q) if self.steps else None
+
+    def begin_from(self, q: QNetwork) -> QFast:
+        """The fast state of a task that begins with this network."""
+        return QFast(self.rule.begin(q), RingBuffer.of(blank(self.spec), self.capacity))
 
     def act(self, theta: QTheta, fast: QFast | None, memory, step, key):
         q = theta.q if fast is None else fast.training.q
         values = q(theta.normaliser.observation(step.obs))
-        dist = epsilon_greedy(values, theta.exploration.epsilon, step.action_mask)
+        if self.temperature is None:
+            dist = epsilon_greedy(values, theta.exploration.epsilon, step.action_mask)
+        else:
+            dist = Categorical(greedy(values / self.temperature, step.action_mask))
         return Out(dist, values.max()), memory
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
 
     def adapt(self, theta: QTheta, fast: QFast | None, batch: Step, key) -> QFast | None:
-        if fast is None:
-            return None
-        buffer = remembered(fast.buffer, batch)
+        return None if fast is None else self.trained(theta, fast, transitions(batch), batch.valid, key)
+
+    def trained(
+        self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
+    ) -> QFast:
+        """After the DQN steps on all that has been seen, rows [...] last."""
+        buffer = remembered(fast.buffer, rows, valid)
         state, _ = self.rule(fast.training, buffer, theta.normaliser, self.steps, key)
         return QFast(state, buffer)
 
 
-def remembered(buffer: RingBuffer, rows: Step) -> RingBuffer:
-    """With the valid ones of rows [..., T] added."""
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[rows.valid.ndim :]), (transitions(rows), rows.valid))
+def remembered(buffer: RingBuffer, rows: Transition, valid: Bool[Array, "..."]) -> RingBuffer:
+    """With the valid ones of rows [...] added."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[valid.ndim :]), (rows, valid))
     return buffer.add(*flat)
 
 

@@ -24,8 +24,8 @@ from __future__ import annotations
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax.adaptation.q_learning import (
@@ -36,9 +36,10 @@ from adaptax.adaptation.q_learning import (
     remembered,
     require_choices,
 )
+from adaptax.adaptation.update_rules import Adam
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import RingBuffer
-from adaptax.estimators.transitions import blank
+from adaptax.estimators.transitions import blank, transitions
 from adaptax.networks.q_network import QNetwork
 from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 
@@ -106,9 +107,10 @@ class DQNAlgorithm(Algorithm):
     epsilon_steps: Array
 
     def __init__(self, config: DQN, spec: Spec):
+        adam = Adam(jnp.array(config.lr), jnp.array(0.9), jnp.array(0.999))
         rule = DQNSteps(
-            batch=config.batch, double=config.double, lr=jnp.array(config.lr), γ=jnp.array(config.gamma),
-            copy_every=jnp.array(config.copy_every), max_gradient_norm=jnp.array(config.max_gradient_norm),
+            batch=config.batch, double=config.double, first_order=True, rule=adam, γ=jnp.array(config.gamma),
+            copy_every=jnp.array(config.copy_every), max_norm=jnp.array(config.max_gradient_norm),
         )  # fmt: skip
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,
@@ -130,20 +132,12 @@ class DQNAlgorithm(Algorithm):
         rounds = (11 if self.learner.steps else 1) if episodes is None else max(1, episodes)
         return dataclasses.replace(self.layout, rounds=rounds)
 
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return self.learner.rule.optimizer
-
     def init(self, key: Key[Array, ""]) -> TrainState:
-        state = super().init(key)
-        aux = Training(
-            state.theta.q,
-            RingBuffer.of(blank(self.spec), self.capacity),
-            jnp.zeros((), jnp.int32),
-            jnp.zeros((), jnp.int32),
-        )
-        opt_state = self.learner.rule.begin(state.theta.q).opt_state
-        return TrainState(state.theta, opt_state, state.key, state.updates, aux)
+        k_theta, k_run = jax.random.split(key)
+        theta, zero = self.learner.init(k_theta), jnp.zeros((), jnp.int32)
+        begun = self.learner.rule.begin(theta.q)
+        aux = Training(begun.target, RingBuffer.of(blank(self.spec), self.capacity), zero, zero)
+        return TrainState(theta, begun.rule, k_run, zero, aux)
 
     def exploring(self, env_steps: Array) -> Float[Array, ""]:
         """ε after so many environment steps."""
@@ -156,11 +150,11 @@ class DQNAlgorithm(Algorithm):
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         rows, aux = lifetime.rounds, state.aux
-        buffer = remembered(aux.buffer, rows)
+        buffer = remembered(aux.buffer, transitions(rows), rows.valid)
         normaliser = state.theta.normaliser.update(rows, jnp.zeros_like(rows.reward))
         before = QState(state.theta.q, aux.target, state.opt_state, aux.gradient_steps)
         after, loss = self.learner.rule(before, buffer, normaliser, self.gradient_steps, key)
         theta = dataclasses.replace(state.theta, q=after.q, normaliser=normaliser)
         aux = Training(after.target, buffer, aux.env_steps + rows.valid.sum(), after.steps)
         metrics = {"td_loss": loss, "epsilon": self.exploring(state.aux.env_steps)}
-        return TrainState(theta, after.opt_state, state.key, state.updates, aux), metrics
+        return TrainState(theta, after.rule, state.key, state.updates, aux), metrics
