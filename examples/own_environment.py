@@ -35,6 +35,6 @@ def unknown_boat():  # one that nobody trained on
     return Boat(rudder=-1.2)
 
 if __name__ == "__main__":  # environments run in processes of their own, which import this file
-    run = ax.train(ax.RL2(tasks=64), ax.tasks.GymnasiumFamily(Boats()), updates=150, directory="runs/boats")
+    run = ax.train(ax.RL2(tasks=64, lr=2e-3), ax.tasks.GymnasiumFamily(Boats()), updates=150, directory="runs/boats")
     print("return per episode on unseen boats:", ax.evaluate(run, tasks=100).curve().mean((0, 1)).round(1))
     # then: adaptax adapt runs/boats --env own_environment:unknown_boat --episodes 3

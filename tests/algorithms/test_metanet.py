@@ -93,7 +93,7 @@ def test_before_any_example_it_is_the_slow_policy(name):
         return out.dist, theta.base(theta.normaliser.observation(row.obs), row.action_mask)
 
     for ours, theirs in zip(*map(jax.tree.leaves, both(case.learner, case.theta, row)), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def check_order() -> None:
@@ -154,8 +154,8 @@ def test_later_adaptations_add_their_share():
     still = dataclasses.replace(
         case, learner=eqx.tree_at(lambda u: u.later_lr_factor, case.learner, jnp.array(0.0))
     )
-    np.testing.assert_allclose(asked(still, one, 3), asked(still, one, 1), rtol=1e-6)
-    np.testing.assert_allclose(asked(still, one, 1), asked(case, one, 1), rtol=1e-6)
+    np.testing.assert_allclose(asked(still, one, 3), asked(still, one, 1), rtol=1e-5)
+    np.testing.assert_allclose(asked(still, one, 1), asked(case, one, 1), rtol=1e-5)
     assert not np.allclose(asked(case, one, 2), asked(case, one, 1), atol=1e-3)
 
 

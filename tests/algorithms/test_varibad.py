@@ -134,7 +134,7 @@ def check_elbo_gradient() -> None:
         ks = jax.random.split(jax.random.key(seed), len(leaves))
         way = treedef.unflatten([jax.random.normal(k, x.shape) for k, x in zip(ks, leaves, strict=True)])
         shifted = lambda ε: loss(jax.tree.map(lambda x, w: x + ε * w, params, way))  # noqa: E731
-        ε = 2e-3
+        ε = 5e-4
         return (
             jax.jvp(loss, (params,), (way,))[1],
             (shifted(ε) - shifted(-ε)) / (2 * ε),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from typing import Any
+from zlib import crc32
 
 import equinox as eqx
 import jax
@@ -66,13 +67,17 @@ def _theta(learner: Learner) -> Any:
 
 
 def scrambled(learner: Learner, theta: Any, seed: int = 4) -> Any:
-    """Trained leaves moved by a normal draw; frozen ones (variances, counts) by a positive one."""
-    leaves, treedef = jax.tree.flatten(theta)
-    trained = jax.tree.leaves(learner.trainable(theta))
-    keys = jax.random.split(jax.random.key(seed), max(1, len(leaves)))
-    draws = [0.4 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=False)]
-    moved = [x + (d if free else jnp.abs(d)) for x, d, free in zip(leaves, draws, trained, strict=True)]
-    return jax.tree.unflatten(treedef, moved)
+    """Trained leaves moved by a normal draw; frozen ones (variances, counts) by a positive one. What a leaf is moved by depends on
+    its name, not on its place."""
+    key = jax.random.key(seed)
+
+    def moved(path: Any, x: Any, free: bool) -> Any:
+        draw = 0.4 * jax.random.normal(
+            jax.random.fold_in(key, crc32(jax.tree_util.keystr(path).encode())), x.shape
+        )
+        return x + (draw if free else jnp.abs(draw))
+
+    return jax.tree_util.tree_map_with_path(moved, theta, learner.trainable(theta))
 
 
 class Probe(Learner):

@@ -216,7 +216,8 @@ def check_lifetime_horizon() -> None:
         expected = advantages_alone(reward, value, 0.0, cut=False)
         np.testing.assert_allclose(advantage[b, 0, 0][valid], expected, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(target[b, 0, 0][valid], expected + value, rtol=1e-3, atol=1e-4)
-        assert not valid.all() and (advantage[b, 0, 0][~valid] == 0.0).all()
+        assert (advantage[b, 0, 0][~valid] == 0.0).all()
+    assert not rows.valid.all(), "no lifetime ended early, so that rows after its end were not tested"
 
 
 def test_the_lifetime_is_the_horizon_of_rl2():

@@ -36,7 +36,15 @@ from mutants.harness import mutated
 from networks import test_augmented, test_causal
 from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot
-from tasks import test_mdp_policies, test_two_step
+from tasks import (
+    test_acrobot,
+    test_cartpole_mountain_car,
+    test_hidden_physics,
+    test_mdp_policies,
+    test_mountain_car,
+    test_pendulum,
+    test_two_step,
+)
 
 COLLECT = "adaptax.collection.collect"
 HOST = "adaptax.collection.host"
@@ -640,6 +648,61 @@ MUTANTS = {
         "jax.lax.stop_gradient(ravel_pytree(gradient)[0])",
         "ravel_pytree(gradient)[0]",
         test_metanet.check_constant,
+    ),
+    # simulators with hidden physics
+    "no task is flipped": Mutant(
+        "adaptax.tasks.hidden_physics:HiddenPhysics.sample",
+        "jnp.where(flip, -1.0, 1.0)",
+        "1.0",
+        test_hidden_physics.check_ranges,
+    ),
+    "ood tasks lie within the ranges": Mutant(
+        "adaptax.tasks.hidden_physics:HiddenPhysics.sample",
+        "high + beyond",
+        "high - beyond",
+        test_hidden_physics.check_ood,
+    ),
+    "a car keeps its speed at the wall": Mutant(
+        "adaptax.tasks.mountain_car:_Hill._drive",
+        "(x == MIN_POSITION) & (v < 0)",
+        "jnp.array(False)",
+        test_mountain_car.check_by_hand,
+    ),
+    "a goal has a potential": Mutant(
+        "adaptax.tasks.mountain_car:_Hill._outcome",
+        "jnp.where(arrived, 0.0, self.potential(after, task))",
+        "self.potential(after, task)",
+        test_mountain_car.check_shaping,
+    ),
+    "shaping does not discount": Mutant(
+        "adaptax.tasks.mountain_car:_Hill._outcome",
+        "self.shaping_gamma * following",
+        "following",
+        test_mountain_car.check_shaping,
+    ),
+    "an acrobot moves by the other equation": Mutant(
+        "adaptax.tasks.acrobot:derivative",
+        " - m2 * l1 * c2 * ω1**2 * jnp.sin(θ2)",
+        "",
+        test_acrobot.check_steps,
+    ),
+    "a pendulum's gain is not hidden": Mutant(
+        "adaptax.tasks.pendulum:Pendulum.step",
+        "task.gain * action[0]",
+        "action[0]",
+        test_pendulum.check_by_hand,
+    ),
+    "a pendulum is paid for the state that it reaches": Mutant(
+        "adaptax.tasks.pendulum:Pendulum.step",
+        "return after, Outcome(observed(after), reward,",
+        "return after, Outcome(observed(after), -(after[0]**2 + 0.1 * after[1]**2 + 0.001 * u**2),",
+        test_pendulum.check_by_hand,
+    ),
+    "a forbidden action is allowed": Mutant(
+        "adaptax.tasks.cartpole_mountain_car:CartPoleMountainCar.action_mask",
+        ".set(task.is_car)",
+        ".set(True)",
+        test_cartpole_mountain_car.check_masks,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -76,6 +76,13 @@ def test_differences_are_paired_over_tasks(table):
     assert holds(table([7.0], [6.8], not_below="beb")) == [True, False]
 
 
+def test_what_is_above_is_so_with_its_whole_interval(table):
+    """A mean of +0.005 with a standard error of 0.005 is not above; one of +0.03 is."""
+    noise = 0.1 * np.random.default_rng(1).normal(size=400).mean()
+    for ahead, is_above in ((0.005, False), (0.03, True)):
+        assert holds(table([float(5.0 + ahead - noise)], [6.0], above={"rl2": ["psrl"]})) == [is_above]
+
+
 def test_every_seed_stands_in_the_table_in_order_of_the_means(table):
     rows = table([9.0, 2.0], [6.0, 6.5]).tables[0].rows
     assert [row[0] for row in rows] == ["psrl", "rl2", "snail", "beb", "optimum"]

@@ -69,10 +69,12 @@ class RL2Learner(Learner):
     policy_hidden: tuple[int, ...] = eqx.field(static=True)
 
     def init(self, key: Key[Array, ""]) -> Network:
-        k1, k2, k3, k4 = jax.random.split(key, 4)
+        k1, k2, k3 = jax.random.split(key, 3)
         n_in = trial_inputs_size(self.spec)
         return Network(
-            embedding=Dense(n_in, self.embedding, 2.0**0.5, k4) if self.embedding else None,
+            embedding=Dense(n_in, self.embedding, 2.0**0.5, jax.random.fold_in(key, 3))
+            if self.embedding
+            else None,
             gru=GRU(self.embedding or n_in, self.hidden, k1),
             policy=MLP(self.hidden, self.policy_hidden, self.spec.action.size, k2, jax.nn.relu),
             value=Dense(self.hidden, 1, 1.0, k3),

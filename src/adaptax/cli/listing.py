@@ -8,6 +8,7 @@ from typing import Any
 from adaptax.algorithms import registry as algorithms
 from adaptax.cli.output import show, show_json
 from adaptax.cli.spaces import in_words
+from adaptax.errors import AdaptaxError
 from adaptax.reports.tables import Table
 from adaptax.tasks import registry as families
 from adaptax.types import Spec
@@ -66,8 +67,13 @@ def facts() -> dict[str, Any]:
 def _support(entry: algorithms.Entry, family: str, spec: Spec) -> str:
     if family in entry.learns_on:
         return "learning"
-    blind = getattr(entry.default, "told", False) and not spec.features
-    return "no" if blind or (spec.supervised and entry.supervised is None) else "runs"
+    if getattr(entry.default, "told", False) and not spec.features:
+        return "no"
+    try:
+        entry.defaults(spec)[0].build(spec)
+    except AdaptaxError:  # supervised tasks, masked actions: the method says what it cannot learn on
+        return "no"
+    return "runs"
 
 
 def tables(record: dict[str, Any]) -> list[Table]:

@@ -88,17 +88,17 @@ SPARSE_METHODS = (
     Method(
         "pearl",
         PEARL(
-            gamma=0.9, kl=2.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=3, training_tasks=60,
+            gamma=0.9, kl=2.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
             episodes=12, capacity=4000,
         ),
-        150,
+        130,
     ),
-    Method("rl2", RL2(tasks=15, gamma=0.95), 60),
-    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 60),
+    Method("rl2", RL2(tasks=15, gamma=0.95), 87),
+    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 87),
 )  # fmt: skip
-"""Each for 108,000 environment steps."""
-LONGER = Method("rl2, ten times as long", RL2(tasks=15, gamma=0.95), 600)
-"""Where on-policy learning comes to with more of them."""
+"""Each for 156,000 environment steps."""
+LONGER = Method("rl2-longer", RL2(tasks=15, gamma=0.95), 870)
+"""Where on-policy learning comes to with ten times as many."""
 EXPLORING = 5
 """Episodes before the one that counts."""
 SHARES = (0.1, 0.25, 0.5, 1.0)

@@ -193,9 +193,9 @@ FIGURES: dict[str, Figure] = {
         context_control.gridworld,
     ),
     "sparse-navigation": Figure(
-        "PEARL, RL² and MAML on the sparse half circle against environment steps: 5 seeds × 100 goals",
+        "PEARL, RL² and MAML on the sparse half circle against environment steps: 5 seeds × 500 goals",
         "PEARL explores where MAML does not (Rakelly et al. 2019, figure 6)",
-        30,
+        45,
         context_control.sparse_navigation,
     ),
     **bandits.CELLS,

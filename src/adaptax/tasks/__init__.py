@@ -6,21 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adaptax.tasks.acrobot import Acrobot
     from adaptax.tasks.arrays import from_arrays
     from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
     from adaptax.tasks.base import Examples, HostFamily, SupervisedFamily, TaskFamily
     from adaptax.tasks.cartpole import CartPole
+    from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
     from adaptax.tasks.functions import Quadratic, Sinusoid
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
+    from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+    from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
     from adaptax.tasks.restless_bandit import RestlessBandit
     from adaptax.tasks.tabular import TabularMDP
     from adaptax.tasks.two_step import TwoStep
 
 __all__ = [
+    "Acrobot",
     "BernoulliBandit",
     "CartPole",
+    "CartPoleMountainCar",
     "CorrelatedBandit",
     "Examples",
     "GaussianBandit",
@@ -28,6 +34,9 @@ __all__ = [
     "GymnasiumFamily",
     "HostFamily",
     "InformativeBandit",
+    "MountainCar",
+    "MountainCarContinuous",
+    "Pendulum",
     "PointNavigation",
     "Quadratic",
     "RestlessBandit",
@@ -42,14 +51,19 @@ __all__ = [
 
 # Imported when first used: worker processes need none of it, and start without JAX.
 _PLACES = {
+    "Acrobot": "adaptax.tasks.acrobot",
     "BernoulliBandit": "adaptax.tasks.bandits",
     "CartPole": "adaptax.tasks.cartpole",
+    "CartPoleMountainCar": "adaptax.tasks.cartpole_mountain_car",
     "CorrelatedBandit": "adaptax.tasks.bandits",
     "GaussianBandit": "adaptax.tasks.bandits",
     "GridWorld": "adaptax.tasks.gridworld",
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
     "HostFamily": "adaptax.tasks.base",
     "InformativeBandit": "adaptax.tasks.bandits",
+    "MountainCar": "adaptax.tasks.mountain_car",
+    "MountainCarContinuous": "adaptax.tasks.mountain_car",
+    "Pendulum": "adaptax.tasks.pendulum",
     "PointNavigation": "adaptax.tasks.point_navigation",
     "RestlessBandit": "adaptax.tasks.restless_bandit",
     "SparsePointNavigation": "adaptax.tasks.point_navigation",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from adaptax.errors import AdaptaxError
-from adaptax.tasks.base import Split, TaskFamily
+from adaptax.tasks.hidden_physics import HiddenPhysics, Range
 from adaptax.types import Discrete, Outcome, Spec
 
-Range = tuple[float, float]
 State = Float[Array, " 4"]
 """Position (m), velocity (m/s), angle (rad), angular velocity (rad/s); also the observation."""
 
@@ -39,17 +38,18 @@ class Physics(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class CartPole(TaskFamily):
+class CartPole(HiddenPhysics):
     """A pole on a cart (Barto et al. 1983) whose physics, and which action pushes which way, must be found out.
 
-    Parameters are drawn log-uniformly from their ranges. One fixed linear controller balances every pole of the default
-    ranges, so that hidden physics alone asks for no adaptation. Hence `flip_probability`: in a flipped task the two
-    actions are exchanged, no single observation tells, and what balances one pole throws the other over. Pays 1 a step; an
-    episode terminates where the cart is more than 2.4 m off or the pole more than 12° down.
-
-    `ood`: every parameter outside its range, below or above, by up to half its width on the logarithmic scale; a range of
-    one number has no outside.
+    One fixed linear controller balances every pole of the default ranges, so that hidden physics alone asks for no
+    adaptation. Hence `flip_probability`: in a flipped task the two actions are exchanged, no single observation tells, and
+    what balances one pole throws the other over. Pays 1 a step; an episode terminates where the cart is more than 2.4 m off
+    or the pole more than 12° down.
     """
+
+    physics: ClassVar = Physics
+    signed: ClassVar = "force"
+    gymnasium: ClassVar = (9.8, 1.0, 0.1, 0.5, 10.0)
 
     gravity: Range = (7.0, 13.0)
     """m/s²"""
@@ -68,58 +68,9 @@ class CartPole(TaskFamily):
     episodes: int = 3
     """Episodes in a lifetime of learners that remember."""
 
-    def __post_init__(self):
-        for name, (low, high) in self._ranges.items():
-            if not 0 < low <= high < math.inf:
-                raise AdaptaxError(
-                    f"{name} of CartPole must be a range of two positive numbers, the smaller first, not {(low, high)}."
-                )
-        if not 0 <= self.flip_probability <= 1:
-            raise AdaptaxError(f"flip_probability must be between 0 and 1, not {self.flip_probability}.")
-        if self.horizon < 1 or self.episodes < 1:
-            raise AdaptaxError(
-                "CartPole needs at least one step and one episode, "
-                f"not horizon={self.horizon} and episodes={self.episodes}."
-            )
-
-    @property
-    def _ranges(self) -> dict[str, Range]:
-        """In the order of `Physics`."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(Physics)}
-
     @property
     def spec(self) -> Spec:
-        return Spec(
-            name="cartpole",
-            observation=(4,),
-            action=Discrete(2),
-            episode_steps=self.horizon,
-            episodes=self.episodes,
-            features=6,
-            ood=any(low < high for low, high in self._ranges.values()),
-        )
-
-    @staticmethod
-    def default_task() -> Physics:
-        """The physics of Gymnasium's `CartPole-v1`."""
-        return Physics(*(jnp.array(x, jnp.float32) for x in (9.8, 1.0, 0.1, 0.5, 10.0)))
-
-    @property
-    def _log_ranges(self) -> tuple[Float[Array, " 5"], Float[Array, " 5"]]:
-        low, high = jnp.log(jnp.array(list(self._ranges.values()))).T
-        return low, high
-
-    def sample(self, key: Key[Array, ""], split: Split) -> Physics:
-        k_values, k_side, k_flip = jax.random.split(key, 3)
-        low, high = self._log_ranges
-        share = 1.0 - jax.random.uniform(k_values, (5,))  # in (0, 1]: `ood` leaves the range
-        if split == "ood":
-            beyond = share * (high - low) / 2
-            logs = jnp.where(jax.random.bernoulli(k_side, shape=(5,)), high + beyond, low - beyond)
-        else:
-            logs = low + share * (high - low)
-        flip = jax.random.bernoulli(k_flip, self.flip_probability)
-        return Physics(*jnp.exp(logs).at[4].multiply(jnp.where(flip, -1.0, 1.0)))
+        return self._spec("cartpole", 4, Discrete(2))
 
     def reset(self, key: Key[Array, ""], task: Physics) -> tuple[State, State]:
         state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
@@ -143,14 +94,6 @@ class CartPole(TaskFamily):
         )
         fallen = (jnp.abs(state[0]) > MAX_POSITION_METRES) | (jnp.abs(state[2]) > MAX_ANGLE_RADIANS)
         return state, Outcome(state, jnp.ones(()), terminated=fallen, truncated=jnp.array(False))
-
-    def features(self, task: Physics) -> Float[Array, " 6"]:
-        """The logarithms of the five parameters, -1..1 over their ranges, and the sign of the force."""
-        low, high = self._log_ranges
-        logs = jnp.log(jnp.abs(jnp.stack(jax.tree.leaves(task))))
-        # A range of one number tells nothing: 0.
-        scaled = jnp.where(high > low, (2 * logs - low - high) / (high - low), 0.0)
-        return jnp.append(scaled, jnp.sign(task.force))
 
     def optimal(self, task: Physics) -> Float[Array, ""]:
         """`horizon`: the return of never falling.

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from adaptax.errors import AdaptaxError, near
+from adaptax.tasks.acrobot import Acrobot
 from adaptax.tasks.arrays import ArrayTasks
 from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
 from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
+from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
 from adaptax.tasks.functions import Quadratic, Sinusoid
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.restless_bandit import RestlessBandit
@@ -47,6 +51,15 @@ ENTRIES: dict[str, Entry] = {
     "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
     "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle; reward only near it"),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
+    "mountain-car": Entry(MountainCar, "MountainCar with hidden gravity, power, goal and direction"),
+    "mountain-car-continuous": Entry(
+        MountainCarContinuous, "the same with a real action; to arrive pays 100, power costs"
+    ),
+    "acrobot": Entry(Acrobot, "Acrobot with hidden lengths, masses, torque and direction"),
+    "pendulum": Entry(Pendulum, "Pendulum with hidden gravity, mass, length, gain and direction"),
+    "cartpole-mountain-car": Entry(
+        CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
+    ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
 }
