@@ -22,6 +22,7 @@ of gradient steps, instead of a few frames between single ones; observations at 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import equinox as eqx
 import jax
@@ -57,7 +58,9 @@ class DQN:
     duelling: bool = False
     """The network says V and A apart."""
     lr: float = 5e-4
-    """Adam's step size."""
+    """Adam's step size at first."""
+    anneal_steps: int = 0
+    """Environment steps over which the step size falls linearly to a twentieth; 0: it does not."""
     gamma: float = 0.99
     """Discount γ within an episode."""
     capacity: int = 50_000
@@ -105,6 +108,8 @@ class DQNAlgorithm(Algorithm):
     epsilon: Array
     last_epsilon: Array
     epsilon_steps: Array
+    anneal_steps: Array
+    """Infinite where nothing anneals."""
 
     def __init__(self, config: DQN, spec: Spec):
         adam = Adam(jnp.array(config.lr), jnp.array(0.9), jnp.array(0.999))
@@ -117,10 +122,11 @@ class DQNAlgorithm(Algorithm):
             capacity=config.capacity, rule=rule, epsilon=jnp.array(config.last_epsilon),
         )  # fmt: skip
         self.spec, self.tasks, self.capacity = spec, config.tasks, config.capacity
-        self.layout = Layout(1, 1, spec.episode_steps, episodes=1)
+        self.layout = Layout(1, 1, spec.episode_steps, episodes=None)
         self.gradient_steps = config.gradient_steps
         self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
         self.epsilon_steps = jnp.array(float(config.epsilon_steps))
+        self.anneal_steps = jnp.array(float(config.anneal_steps or math.inf))
 
     @property
     def collector(self) -> QLearner:
@@ -130,7 +136,7 @@ class DQNAlgorithm(Algorithm):
     def test_layout(self, episodes: int | None) -> Layout:
         """A round is an episode."""
         rounds = (11 if self.learner.steps else 1) if episodes is None else max(1, episodes)
-        return dataclasses.replace(self.layout, rounds=rounds)
+        return Layout(rounds, 1, self.layout.steps, episodes=1)
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
@@ -144,6 +150,11 @@ class DQNAlgorithm(Algorithm):
         share = jnp.minimum(env_steps / self.epsilon_steps, 1.0)
         return self.epsilon + share * (self.last_epsilon - self.epsilon)
 
+    def annealed(self, env_steps: Array) -> DQNSteps:
+        """The rule after so many environment steps."""
+        left = jnp.maximum(1.0 - env_steps / self.anneal_steps, 0.05)
+        return eqx.tree_at(lambda rule: rule.rule.lr, self.learner.rule, replace_fn=lambda lr: left * lr)
+
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         epsilon = self.exploring(state.aux.env_steps)
         return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(epsilon)))
@@ -153,8 +164,11 @@ class DQNAlgorithm(Algorithm):
         buffer = remembered(aux.buffer, transitions(rows), rows.valid)
         normaliser = state.theta.normaliser.update(rows, jnp.zeros_like(rows.reward))
         before = QState(state.theta.q, aux.target, state.opt_state, aux.gradient_steps)
-        after, loss = self.learner.rule(before, buffer, normaliser, self.gradient_steps, key)
+        after, loss = self.annealed(aux.env_steps)(before, buffer, normaliser, self.gradient_steps, key)
         theta = dataclasses.replace(state.theta, q=after.q, normaliser=normaliser)
         aux = Training(after.target, buffer, aux.env_steps + rows.valid.sum(), after.steps)
-        metrics = {"td_loss": loss, "epsilon": self.exploring(state.aux.env_steps)}
+        episodes = (rows.valid & rows.first).sum()
+        # Of an episode, where the caller's would be that of as many as there were steps for.
+        earned = jnp.where(rows.valid, rows.reward, 0.0).sum() / episodes
+        metrics = {"return": earned, "td_loss": loss, "epsilon": self.exploring(state.aux.env_steps)}
         return TrainState(theta, after.rule, state.key, state.updates, aux), metrics
