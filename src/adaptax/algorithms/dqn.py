@@ -15,8 +15,8 @@ meta-updates that is DQN from scratch.
 Good at: few environment steps where actions are few. Bad at: tasks that contradict each other (it has no memory and, without
 fine-tuning, no adaptation), continuous actions, rewards too sparse for ε-greedy exploration.
 
-Where we depart from the paper: vectors instead of frames; Adam instead of RMSprop; whole episodes are collected between blocks
-of gradient steps, instead of a few frames between single ones; observations at unit scale.
+Where we depart from the paper: vectors instead of frames; Adam instead of RMSprop, with a step size that may fall; hundreds of
+steps are collected between blocks of gradient steps, instead of a few frames between single ones; observations at unit scale.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ from adaptax.estimators.transitions import blank, transitions
 from adaptax.networks.q_network import QNetwork
 from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 
+RECENT = 20
+"""The longest episodes of a new task that its buffer has room for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DQN:
     """DQN over tasks: experience replay, a target network, ε-greedy; optionally fine-tuned on the new task."""
 
     tasks: int = 4
-    """Tasks, and so episodes, in one update."""
+    """Tasks in one update, each for as many steps as its longest episode."""
     hidden: tuple[int, ...] = (128, 128)
     """Units of the network's hidden layers."""
     double: bool = True
@@ -63,11 +66,11 @@ class DQN:
     """Environment steps over which the step size falls linearly to a twentieth; 0: it does not."""
     gamma: float = 0.99
     """Discount γ within an episode."""
-    capacity: int = 50_000
+    capacity: int = 200_000
     """Transitions kept, of all tasks together, the newest."""
     batch: int = 128
     """Transitions of one gradient step."""
-    gradient_steps: int = 200
+    gradient_steps: int = 500
     """In one update."""
     copy_every: int = 500
     """Gradient steps between copies to the target network."""
@@ -119,7 +122,7 @@ class DQNAlgorithm(Algorithm):
         )  # fmt: skip
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,
-            capacity=config.capacity, rule=rule, epsilon=jnp.array(config.last_epsilon),
+            capacity=min(config.capacity, RECENT * spec.episode_steps), rule=rule, epsilon=jnp.array(config.last_epsilon),
         )  # fmt: skip
         self.spec, self.tasks, self.capacity = spec, config.tasks, config.capacity
         self.layout = Layout(1, 1, spec.episode_steps, episodes=None)
@@ -130,7 +133,7 @@ class DQNAlgorithm(Algorithm):
 
     @property
     def collector(self) -> QLearner:
-        """One that does not adapt: each task gives one episode."""
+        """One that does not adapt: each task gives one round."""
         return dataclasses.replace(self.learner, steps=0)
 
     def test_layout(self, episodes: int | None) -> Layout:

@@ -34,7 +34,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from adaptax import trees
-from adaptax.adaptation.q_learning import DQNSteps, Exploration, QLearner, QTheta, require_choices
+from adaptax.adaptation.q_learning import DQNSteps, Exploration, QFast, QLearner, QTheta, require_choices
 from adaptax.adaptation.update_rules import SGD
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import RingBuffer
@@ -240,14 +240,14 @@ class MAMLDQNAlgorithm(Algorithm):
         support = self.layout.rounds - 1
 
         def adapted(q: QNetwork) -> QNetwork:
-            fast = self.learner.begin_from(q)
-            for k in range(support):
-                rows, valid = trees.index((seen.rows, seen.valid), k)
-                # What a round computes is computed again on the way back, so that one round's activations are held at a time.
-                fast = eqx.filter_checkpoint(self.learner.trained)(
-                    theta, fast, rows, valid, jax.random.fold_in(key, k)
-                )
-            return fast.training.q
+            # What a round computes is computed again on the way back, so that one round's activations are held at a time.
+            @jax.checkpoint
+            def after_round(fast: QFast, inputs: Any) -> tuple[QFast, None]:
+                k, rows, valid = inputs
+                return self.learner.trained(theta, fast, rows, valid, jax.random.fold_in(key, k)), None
+
+            inputs = jnp.arange(support), *trees.index((seen.rows, seen.valid), slice(support))
+            return jax.lax.scan(after_round, self.learner.begin_from(q), inputs)[0].training.q
 
         q, judge = adapted(theta.q), jax.lax.stop_gradient(adapted(target))
         rows, valid = trees.index((seen.rows, seen.valid), support)
