@@ -39,7 +39,7 @@ def linear() -> QNetwork:
 def steps(first_order: bool = False, copy_every: int = 100) -> DQNSteps:
     return DQNSteps(
         batch=3, double=False, first_order=first_order, rule=SGD(jnp.array(LR)), γ=jnp.array(GAMMA),
-        copy_every=jnp.array(copy_every), max_norm=jnp.array(1e3),
+        reward_scale=jnp.array(1.0), copy_every=jnp.array(copy_every), max_norm=jnp.array(1e3),
     )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def check_what_judges() -> None:
     rows = dataclasses.replace(
         rows, obs=jnp.broadcast_to(jnp.eye(3)[1], rows.obs.shape), reward=jnp.ones((2, 4))
     )
-    seen = Seen(rows, jnp.ones((2, 4), bool))
+    seen = Seen(rows, rows.reward, jnp.ones((2, 4), bool))
     zero_query = eqx.tree_at(lambda s: s.valid, seen, seen.valid.at[1].set(False))
 
     @eqx.filter_jit

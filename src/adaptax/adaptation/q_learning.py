@@ -5,6 +5,7 @@ Mnih et al. 2015 (DQN); van Hasselt et al. 2016 (double); Wang et al. 2016 (duel
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -51,6 +52,8 @@ class DQNSteps(eqx.Module):
     rule: UpdateRule
     """One that learns nothing itself."""
     γ: Array
+    reward_scale: Array
+    """What rewards are multiplied by."""
     copy_every: Array
     """int32, steps."""
     max_norm: Array
@@ -91,6 +94,7 @@ class DQNSteps(eqx.Module):
         self, q: QNetwork, target: QNetwork, row: Transition, normaliser: Normaliser
     ) -> Float[Array, ""]:
         """The loss of one transition."""
+        row = dataclasses.replace(row, reward=self.reward_scale * row.reward)
         x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
         return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
 
@@ -159,7 +163,11 @@ class QLearner(Learner):
         return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
 
     def adapt(self, theta: QTheta, fast: QFast | None, batch: Step, key) -> QFast | None:
-        return None if fast is None else self.trained(theta, fast, transitions(batch), batch.valid, key)
+        if fast is None:
+            return None
+        # A new task pays no shaped reward, so that adaptation never learns to count on one.
+        rows = dataclasses.replace(transitions(batch), reward=batch.reward)
+        return self.trained(theta, fast, rows, batch.valid, key)
 
     def trained(
         self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]

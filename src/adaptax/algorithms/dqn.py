@@ -118,7 +118,7 @@ class DQNAlgorithm(Algorithm):
         adam = Adam(jnp.array(config.lr), jnp.array(0.9), jnp.array(0.999))
         rule = DQNSteps(
             batch=config.batch, double=config.double, first_order=True, rule=adam, γ=jnp.array(config.gamma),
-            copy_every=jnp.array(config.copy_every), max_norm=jnp.array(config.max_gradient_norm),
+            reward_scale=jnp.array(1.0), copy_every=jnp.array(config.copy_every), max_norm=jnp.array(config.max_gradient_norm),
         )  # fmt: skip
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,

@@ -57,39 +57,41 @@ class MAMLDQN:
     """Rounds of experience before the one that judges; the learner adapts after each."""
     streams: int = 1
     """Episodes of a round."""
-    inner_steps: int = 10
+    inner_steps: int = 4
     """DQN steps after a round."""
-    inner_lr: float = 0.05
+    inner_lr: float = 0.2
     """α, of plain gradient descent."""
     inner_batch: int = 64
     """Transitions of one inner step."""
-    inner_copy_every: int = 5
+    inner_copy_every: int = 4
     """Inner steps between copies to the task's own target network."""
     first_order: bool = False
     """Inner gradients count as constants: no second derivatives."""
     outer: Literal["td", "return"] = "td"
     """What the adapted network is judged by."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = (32, 32)
     """Units of the network's hidden layers."""
     double: bool = True
     """The network itself chooses the next action, which the target network judges."""
     lr: float = 1e-3
     """Adam's step size in the outer loop."""
-    gamma: float = 0.99
+    gamma: float = 0.95
     """Discount γ within an episode."""
-    gradient_steps: int = 20
+    reward_scale: float = 0.05
+    """What rewards are multiplied by: values of about 1 keep gradients at a length that suits α."""
+    gradient_steps: int = 50
     """Outer gradient steps in one meta-update."""
-    meta_batch: int = 16
+    meta_batch: int = 8
     """td: lifetimes of one outer gradient step."""
-    lifetimes: int = 512
+    lifetimes: int = 1024
     """td: lifetimes that are kept, the newest."""
     copy_every: int = 100
     """td: outer gradient steps between copies to θ̄."""
     epsilon: float = 1.0
     """td: ε at first."""
-    last_epsilon: float = 0.05
+    last_epsilon: float = 0.02
     """td: ε from `epsilon_steps` on, and on new tasks."""
-    epsilon_steps: int = 50_000
+    epsilon_steps: int = 20_000
     """td: environment steps over which ε falls."""
     temperature: float = 1.0
     """return: τ of the policy softmax(Q/τ)."""
@@ -109,6 +111,9 @@ class Seen(eqx.Module):
     """One lifetime, as rows [K, N·T]."""
 
     rows: Transition
+    """With the reward that training maximises: as a query."""
+    reward: Float[Array, "..."]
+    """The one that the learner sees: that of a support."""
     valid: Bool[Array, "..."]
 
 
@@ -143,7 +148,8 @@ class MAMLDQNAlgorithm(Algorithm):
     def __init__(self, config: MAMLDQN, spec: Spec):
         rule = DQNSteps(
             batch=config.inner_batch, double=config.double, first_order=config.first_order, rule=SGD(jnp.array(config.inner_lr)),
-            γ=jnp.array(config.gamma), copy_every=jnp.array(config.inner_copy_every), max_norm=jnp.array(config.max_gradient_norm),
+            γ=jnp.array(config.gamma), reward_scale=jnp.array(config.reward_scale),
+            copy_every=jnp.array(config.inner_copy_every), max_norm=jnp.array(config.max_gradient_norm),
         )  # fmt: skip
         self.layout = Layout(config.inner_rounds + 1, config.streams, spec.episode_steps, episodes=1)
         self.learner = QLearner(
@@ -179,7 +185,8 @@ class MAMLDQNAlgorithm(Algorithm):
             return state
         k, rows = self.layout.rounds, self.layout.streams * self.layout.steps
         one = jax.tree.map(
-            lambda x: jnp.zeros((k, rows, *x.shape), x.dtype), Seen(blank(self.spec), jnp.array(False))
+            lambda x: jnp.zeros((k, rows, *x.shape), x.dtype),
+            Seen(blank(self.spec), jnp.zeros(()), jnp.array(False)),
         )
         zero = jnp.zeros((), jnp.int32)
         return dataclasses.replace(
@@ -208,7 +215,7 @@ class MAMLDQNAlgorithm(Algorithm):
     ) -> tuple[TrainState, Metrics]:
         """Outer steps on lifetimes old and new."""
         rounds, aux = lifetime.rounds, state.aux
-        seen = Seen(transitions(rounds), rounds.valid)
+        seen = Seen(transitions(rounds), rounds.reward, rounds.valid)
         seen = jax.tree.map(lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), seen)
         lifetimes = aux.lifetimes.add(seen, jnp.ones(self.tasks, bool))
         trained, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
@@ -236,26 +243,32 @@ class MAMLDQNAlgorithm(Algorithm):
     def loss(
         self, theta: QTheta, target: QNetwork, seen: Seen, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The TD error of the last round after adaptation to those before it: of ONE task."""
-        support = self.layout.rounds - 1
+        """The TD error of every round but the first after adaptation to those before it: of ONE task."""
 
         def adapted(q: QNetwork) -> QNetwork:
+            """After each round but the last: leaves [K − 1, ...]."""
+
             # What a round computes is computed again on the way back, so that one round's activations are held at a time.
             @jax.checkpoint
-            def after_round(fast: QFast, inputs: Any) -> tuple[QFast, None]:
+            def after_round(fast: QFast, inputs: Any) -> tuple[QFast, QNetwork]:
                 k, rows, valid = inputs
-                return self.learner.trained(theta, fast, rows, valid, jax.random.fold_in(key, k)), None
+                fast = self.learner.trained(theta, fast, rows, valid, jax.random.fold_in(key, k))
+                return fast, fast.training.q
 
-            inputs = jnp.arange(support), *trees.index((seen.rows, seen.valid), slice(support))
-            return jax.lax.scan(after_round, self.learner.begin_from(q), inputs)[0].training.q
+            rounds = self.layout.rounds - 1
+            support = dataclasses.replace(seen.rows, reward=seen.reward), seen.valid
+            inputs = jnp.arange(rounds), *trees.index(support, slice(rounds))
+            return jax.lax.scan(after_round, self.learner.begin_from(q), inputs)[1]
+
+        def error(q: QNetwork, judge: QNetwork, rows: Transition, valid: Array) -> Float[Array, ""]:
+            one = lambda row: self.learner.rule.error(q, judge, row, theta.normaliser)  # noqa: E731
+            return valid_mean(jax.vmap(one)(rows), valid)
 
         q, judge = adapted(theta.q), jax.lax.stop_gradient(adapted(target))
-        rows, valid = trees.index((seen.rows, seen.valid), support)
-        error = lambda q: valid_mean(  # noqa: E731
-            jax.vmap(lambda row: self.learner.rule.error(q, judge, row, theta.normaliser))(rows), valid
-        )
-        loss = error(q)
-        return loss, {"td_loss": loss, "td_loss_before_adaptation": error(theta.q)}
+        query = trees.index((seen.rows, seen.valid), slice(1, None))
+        loss = jax.vmap(error)(q, judge, *query).mean()
+        before = jax.vmap(error, (None, 0, 0, 0))(theta.q, judge, *query).mean()
+        return loss, {"td_loss": loss, "td_loss_before_adaptation": before}
 
     # --- return --------------------------------------------------------------------------------
 

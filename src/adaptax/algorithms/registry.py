@@ -271,12 +271,14 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MAMLDQN(),
         learns_on=(),
+        updates=160,
     ),
     "fomaml-dqn": Entry(
         "MAML-DQN without second derivatives",
         "gradient",
         MAMLDQN(first_order=True),
         learns_on=(),
+        updates=160,
     ),
     "dqn": Entry(
         "deep Q-learning: one Q-network for all tasks, fine-tuned on request (Mnih et al. 2015)",
