@@ -130,6 +130,8 @@ class QLearner(Learner):
     rule: DQNSteps
     epsilon: Array
     """ε in a new task."""
+    sees_shaped: bool = eqx.field(static=True, default=False)
+    """A task's shaped reward, where there is one, is what adaptation learns from; else what the task pays."""
     temperature: Array | None = None
     """Actions are drawn from softmax(Q/temperature), whose probabilities have derivatives; None: ε-greedily."""
 
@@ -165,9 +167,12 @@ class QLearner(Learner):
     def adapt(self, theta: QTheta, fast: QFast | None, batch: Step, key) -> QFast | None:
         if fast is None:
             return None
-        # A new task pays no shaped reward, so that adaptation never learns to count on one.
-        rows = dataclasses.replace(transitions(batch), reward=batch.reward)
+        rows = dataclasses.replace(transitions(batch), reward=self.seen_reward(batch))
         return self.trained(theta, fast, rows, batch.valid, key)
+
+    def seen_reward(self, rows: Step) -> Float[Array, "..."]:
+        """What adaptation learns from."""
+        return rows.training_reward if self.sees_shaped else rows.reward
 
     def trained(
         self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]

@@ -82,6 +82,8 @@ class DQN:
     """Environment steps over which ε falls."""
     fine_tune_steps: int = 0
     """Gradient steps after each episode of a new task; 0: none."""
+    sees_shaped: bool = False
+    """On new tasks too it learns from the shaped reward, where the family gives one; else from what the task pays."""
     max_gradient_norm: float = 10.0
     """The gradient's Euclidean norm is scaled down to this."""
 
@@ -123,6 +125,7 @@ class DQNAlgorithm(Algorithm):
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,
             capacity=min(config.capacity, RECENT * spec.episode_steps), rule=rule, epsilon=jnp.array(config.last_epsilon),
+            sees_shaped=config.sees_shaped,
         )  # fmt: skip
         self.spec, self.tasks, self.capacity = spec, config.tasks, config.capacity
         self.layout = Layout(1, 1, spec.episode_steps, episodes=None)

@@ -79,6 +79,8 @@ class MAMLDQN:
     """Discount γ within an episode."""
     reward_scale: float = 0.05
     """What rewards are multiplied by: values of about 1 keep gradients at a length that suits α."""
+    sees_shaped: bool = False
+    """On new tasks too it learns from the shaped reward, where the family gives one; else from what the task pays."""
     gradient_steps: int = 50
     """Outer gradient steps in one meta-update."""
     meta_batch: int = 8
@@ -154,7 +156,7 @@ class MAMLDQNAlgorithm(Algorithm):
         self.layout = Layout(config.inner_rounds + 1, config.streams, spec.episode_steps, episodes=1)
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=False, steps=config.inner_steps,
-            capacity=config.inner_rounds * config.streams * spec.episode_steps, rule=rule,
+            capacity=config.inner_rounds * config.streams * spec.episode_steps, rule=rule, sees_shaped=config.sees_shaped,
             epsilon=jnp.array(config.last_epsilon), temperature=jnp.array(config.temperature) if config.outer == "return" else None,
         )  # fmt: skip
         self.spec, self.tasks, self.outer = spec, config.tasks, config.outer
@@ -215,7 +217,7 @@ class MAMLDQNAlgorithm(Algorithm):
     ) -> tuple[TrainState, Metrics]:
         """Outer steps on lifetimes old and new."""
         rounds, aux = lifetime.rounds, state.aux
-        seen = Seen(transitions(rounds), rounds.reward, rounds.valid)
+        seen = Seen(transitions(rounds), self.learner.seen_reward(rounds), rounds.valid)
         seen = jax.tree.map(lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), seen)
         lifetimes = aux.lifetimes.add(seen, jnp.ones(self.tasks, bool))
         trained, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
