@@ -23,7 +23,7 @@ from adaptax.estimators.transitions import Transition, blank
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.q_network import QNetwork
 from adaptax.training.program import behaviour_and_keys, draw_training_tasks, make_program
-from adaptax.types import TrainState
+from adaptax.types import Step, TrainState
 
 X, NEXT_X = jnp.array([0.6, -0.8]), jnp.array([0.3, 0.5])
 LR, GAMMA = 0.1, 0.9
@@ -87,11 +87,27 @@ def check_derivative_of_a_step() -> None:
 def check_experience_is_constant() -> None:
     """What stands in the buffer is no function of the network, whatever it was made by."""
 
-    def probe(reward: jax.Array) -> jax.Array:
-        buffer = buffer_of(dataclasses.replace(ROW, reward=reward))
+    def probe(obs: jax.Array) -> jax.Array:
+        buffer = buffer_of(dataclasses.replace(ROW, obs=obs))
         return after(steps(), linear(), buffer, 2).advantage.bias.sum()
 
-    assert float(eqx.filter_jit(jax.grad(probe))(jnp.array(0.4))) == 0.0
+    assert not np.any(eqx.filter_jit(jax.grad(probe))(X))
+
+
+def check_rewards_seen() -> None:
+    """Adaptation learns from what the task pays, and from the shaped reward only where it is told to."""
+    algorithm = dataclasses.replace(DQN_, fine_tune_steps=1).build(Corridor().spec)
+    theta = begun(algorithm).theta
+    one, flag = jnp.ones((1, 2)), jnp.zeros((1, 2), bool)
+    obs, zero = jnp.zeros((1, 2, 3)), jnp.zeros((1, 2), jnp.int32)
+    batch = Step(
+        obs=obs, prev_action=zero, prev_reward=one, first=flag, episode=zero, action=zero, reward=2 * one, terminated=flag,
+        truncated=flag, next_obs=obs, valid=~flag, shaped_reward=7 * one,
+    )  # fmt: skip
+    for sees_shaped, reward in ((False, 2.0), (True, 7.0)):
+        learner = dataclasses.replace(algorithm.learner, sees_shaped=sees_shaped)
+        fast = eqx.filter_jit(learner.adapt)(theta, learner.begin_from(theta.q), batch, jax.random.key(0))
+        np.testing.assert_array_equal(fast.buffer.rows.reward[:2], [reward, reward])
 
 
 def test_the_target_is_copied_every_so_many_steps():
@@ -104,6 +120,10 @@ def test_a_step_is_differentiated_as_it_should():
 
 def test_experience_is_a_constant():
     check_experience_is_constant()
+
+
+def test_adaptation_sees_what_the_task_pays():
+    check_rewards_seen()
 
 
 # --- DQN ---------------------------------------------------------------------------------------
@@ -194,6 +214,8 @@ def check_what_judges() -> None:
         return algorithm.loss(theta, target, seen, jax.random.key(0))[0]
 
     assert float(loss(theta, theta.q, seen)) > 0.0 == float(loss(theta, theta.q, zero_query))
+    moved = jax.tree.map(lambda x: x + 0.3, theta.q)
+    assert float(loss(theta, theta.q, seen)) != float(loss(theta, moved, seen))
     to_target = eqx.filter_grad(lambda target: loss(theta, target, seen))(theta.q)
     assert all(not np.any(x) for x in jax.tree.leaves(to_target))
     to_theta = eqx.filter_grad(lambda q: loss(dataclasses.replace(theta, q=q), theta.q, seen))(theta.q)
