@@ -91,7 +91,7 @@ class MAMLDQN:
     """td: outer gradient steps between copies to θ̄."""
     epsilon: float = 1.0
     """td: ε at first."""
-    last_epsilon: float = 0.02
+    last_epsilon: float = 0.05
     """td: ε from `epsilon_steps` on, and on new tasks."""
     epsilon_steps: int = 20_000
     """td: environment steps over which ε falls."""

@@ -125,7 +125,7 @@ def compared(problem: Comparison, directory: Path, report: Report) -> Outcome:
         curves = {
             name: after_episodes(members, part, name, directory, kind) for name, members in runs.items()
         }
-        steps = {name: np.mean([run.env_steps for run in members]) for name, members in runs.items()}
+        steps = {name: float(np.mean([run.env_steps for run in members])) for name, members in runs.items()}
         title, of_kind = (f"{problem.title}, {kind}", f" on {kind}") if kind else (problem.title, "")
         tables.append(table(title, curves, steps))
         claims.append(claim(f"{first.name}{of_kind}", curves))
@@ -133,7 +133,7 @@ def compared(problem: Comparison, directory: Path, report: Report) -> Outcome:
     return Outcome(tables, claims, folders)
 
 
-def table(title: str, curves: dict[str, np.ndarray], steps: dict[str, np.floating]) -> Table:
+def table(title: str, curves: dict[str, np.ndarray], steps: dict[str, float]) -> Table:
     """A row for each learner, the first being the one whose lead is told."""
     first, *_ = curves
     rows = []
