@@ -59,7 +59,7 @@ class MAMLDQN:
     """Episodes of a round."""
     inner_steps: int = 4
     """DQN steps after a round."""
-    inner_lr: float = 0.2
+    inner_lr: float = 0.4
     """α, of plain gradient descent."""
     inner_batch: int = 64
     """Transitions of one inner step."""
@@ -73,7 +73,7 @@ class MAMLDQN:
     """Units of the network's hidden layers."""
     double: bool = True
     """The network itself chooses the next action, which the target network judges."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Adam's step size in the outer loop."""
     gamma: float = 0.95
     """Discount γ within an episode."""

@@ -188,7 +188,7 @@ CARTPOLE = Comparison(
     (Method("maml-dqn", ON_CARTPOLE, 160),),
     rivals(0.95),
 )
-ON_CAR = MAMLDQN(tasks=8, inner_lr=0.3, gamma=0.9, epsilon_steps=50_000, sees_shaped=True)
+ON_CAR = MAMLDQN(tasks=8, inner_lr=0.3, lr=1e-3, gamma=0.9, epsilon_steps=50_000, sees_shaped=True)
 """The shaped reward is a difference of energies; a short horizon tells actions apart by it."""
 CAR = Comparison(
     "MountainCar with hidden physics: MAML-DQN",
