@@ -220,7 +220,9 @@ def maml_dqn_mixture(directory: Path, report: Report) -> Outcome:
     return compared(MIXTURE, directory, report)
 
 
-BY_RETURN = dataclasses.replace(ON_CARTPOLE, outer="return", temperature=0.05, tasks=64, gradient_steps=5)
+BY_RETURN = dataclasses.replace(
+    ON_CARTPOLE, outer="return", temperature=0.05, tasks=64, gradient_steps=5, lr=1e-3
+)
 OBJECTIVES = Comparison(
     "CartPole with hidden physics, at most 200 steps: objectives and orders of MAML-DQN",
     CartPole(horizon=200),
