@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "adaptax"
 
 FLOORS = [
-    {"types", "keys", "trees", "statistics", "errors", "learner", "chunks", "checkpoint"},
+    {"types", "keys", "trees", "statistics", "errors", "learner", "chunks", "checkpoint", "buffers"},
     {
         "networks",
         "estimators",

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adaptax import tasks
     from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
+    from adaptax.algorithms.dqn import DQN
     from adaptax.algorithms.emaml import EMAML
     from adaptax.algorithms.gbml import GBML
     from adaptax.algorithms.l2o import L2O
     from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
+    from adaptax.algorithms.maml_dqn import MAMLDQN
     from adaptax.algorithms.metanet import MetaNet
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.pearl import PEARL
@@ -43,10 +45,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DQN",
     "EMAML",
     "GBML",
     "L2O",
     "MAML",
+    "MAMLDQN",
     "PEARL",
     "RL2",
     "SNAIL",
@@ -79,12 +83,14 @@ _PLACES = {
     "AdaptaxError": "adaptax.errors",
     "Agent": "adaptax.collection.agent",
     "AlgorithmDistillation": "adaptax.algorithms.algorithm_distillation",
+    "DQN": "adaptax.algorithms.dqn",
     "EMAML": "adaptax.algorithms.emaml",
     "Evaluation": "adaptax.evaluation.result",
     "EvolvedL2O": "adaptax.algorithms.l2o_es",
     "L2O": "adaptax.algorithms.l2o",
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
+    "MAMLDQN": "adaptax.algorithms.maml_dqn",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PEARL": "adaptax.algorithms.pearl",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from adaptax.estimators.sac import TwinCritic, moved_towards, soft_target, soft_value
+from adaptax.estimators.sac import TwinCritic, moved_towards, soft_value
+from adaptax.estimators.transitions import bootstrapped
 from adaptax.networks.distributions import Categorical, TanhGaussian
 from adaptax.types import Box, Discrete
 
@@ -41,9 +42,9 @@ def check_target() -> None:
     np.testing.assert_allclose(value, 1.75 + h, rtol=1e-5)
     reward, γ = jnp.array(0.5), jnp.array(0.8)
     np.testing.assert_allclose(
-        soft_target(reward, jnp.array(False), value, γ), 0.5 + 0.8 * (1.75 + h), rtol=1e-5
+        bootstrapped(reward, jnp.array(False), value, γ), 0.5 + 0.8 * (1.75 + h), rtol=1e-5
     )
-    np.testing.assert_allclose(soft_target(reward, jnp.array(True), value, γ), 0.5)
+    np.testing.assert_allclose(bootstrapped(reward, jnp.array(True), value, γ), 0.5)
 
 
 def test_discrete_target_of_two_states_by_hand():

@@ -14,11 +14,13 @@ from families import Corridor, GatedCorridor, Push
 
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Algorithm, Config
+from adaptax.algorithms.dqn import DQN
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
@@ -162,6 +164,20 @@ PEARL_ = PEARL(
     tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
     hidden=(8, 8), encoder_hidden=(8,),
 )  # fmt: skip
+DQN_ = DQN(
+    tasks=TASKS,
+    hidden=(8, 8),
+    capacity=40,
+    batch=4,
+    gradient_steps=3,
+    copy_every=2,
+    last_epsilon=0.5,
+    epsilon_steps=30,
+)
+MAML_DQN = MAMLDQN(
+    tasks=TASKS, inner_rounds=1, inner_steps=2, inner_lr=0.1, inner_batch=5, inner_copy_every=1, hidden=(8, 8), gradient_steps=3,
+    meta_batch=2, lifetimes=6, copy_every=2, last_epsilon=0.5, epsilon_steps=30,
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -204,6 +220,10 @@ ALGORITHMS = {
     "metanet, continuous": _case(dataclasses.replace(METANET, fast_layers=2), Push()),
     "pearl": _case(PEARL_, Corridor()),
     "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True), Push()),
+    "dqn": _case(dataclasses.replace(DQN_, duelling=True), Corridor()),
+    "dqn, masked": _case(dataclasses.replace(DQN_, fine_tune_steps=3), GatedCorridor()),
+    "maml-dqn": _case(MAML_DQN, Corridor()),
+    "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -13,10 +13,10 @@ from adaptation import (
     test_posterior,
     test_update_rules,
 )
-from algorithms import test_emaml, test_metanet, test_pearl, test_promp, test_varibad
+from algorithms import test_dqn, test_emaml, test_metanet, test_pearl, test_promp, test_varibad
 from collection import test_host
 from crosscheck import test_meta_gradients
-from estimators import test_returns, test_sac, test_too_far
+from estimators import test_q_learning, test_returns, test_sac, test_too_far
 from evaluation import test_beliefs, test_evaluate
 from families import Corridor, Push
 from laws import (
@@ -62,6 +62,8 @@ EMAML = "adaptax.algorithms.emaml"
 VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
 BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
+DQN_STEPS = "adaptax.adaptation.q_learning:DQNSteps.__call__"
+MAML_DQN = "adaptax.algorithms.maml_dqn:MAMLDQNAlgorithm"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -581,7 +583,59 @@ MUTANTS = {
         lambda: test_pearl.check_gradients("pearl, continuous"),
     ),
     "a soft target bootstraps from what was terminated": Mutant(
-        "adaptax.estimators.sac:soft_target", "jnp.where(terminated, 0.0, next_value)", "next_value", test_sac.check_target
+        "adaptax.estimators.transitions:bootstrapped", "jnp.where(terminated, 0.0, next_value)", "next_value", test_sac.check_target
+    ),
+    # Q-learning
+    "DQN copies its target after every step": Mutant(
+        DQN_STEPS, "number % self.copy_every == 0", "number > 0", test_dqn.check_copies
+    ),
+    "experience is a function of the network": Mutant(
+        DQN_STEPS,
+        "jax.lax.stop_gradient(buffer.sample(key, self.batch))",
+        "buffer.sample(key, self.batch)",
+        test_dqn.check_experience_is_constant,
+    ),
+    "MAML-DQN to first order is of second order": Mutant(
+        DQN_STEPS, "if self.first_order:", "if False:", test_dqn.check_derivative_of_a_step
+    ),
+    "MAML-DQN to second order is of first order": Mutant(
+        DQN_STEPS, "if self.first_order:", "if True:", test_dqn.check_derivative_of_a_step
+    ),
+    "a Q-target bootstraps from what was terminated": Mutant(
+        "adaptax.estimators.transitions:bootstrapped",
+        "jnp.where(terminated, 0.0, next_value)",
+        "next_value",
+        test_q_learning.check_targets,
+    ),
+    "double DQN chooses by the target network": Mutant(
+        "adaptax.estimators.q_learning:td_error",
+        "greedy(q(next_x), row.next_mask) if double else next_target",
+        "next_target",
+        test_q_learning.check_targets,
+    ),
+    "a forbidden action is the best": Mutant(
+        "adaptax.estimators.q_learning:td_error",
+        "greedy(q(next_x), row.next_mask)",
+        "q(next_x)",
+        test_q_learning.check_forbidden,
+    ),
+    "the mask after a step is the step's own": Mutant(
+        "adaptax.estimators.transitions:transitions",
+        "jnp.where(ended[..., None], mask, following)",
+        "mask",
+        test_q_learning.check_masks_of_what_follows,
+    ),
+    "adaptation on a new task sees the shaped reward": Mutant(
+        "adaptax.adaptation.q_learning:QLearner.seen_reward", "if self.sees_shaped", "if True", test_dqn.check_rewards_seen
+    ),
+    "MAML-DQN is judged by its support": Mutant(
+        f"{MAML_DQN}.loss", "slice(1, None)", "slice(None, -1)", test_dqn.check_what_judges
+    ),
+    "MAML-DQN's targets are functions of its parameters": Mutant(
+        f"{MAML_DQN}.loss",
+        "self.learner.begin_from(q), inputs",
+        "self.learner.begin_from(theta.q), inputs",
+        test_dqn.check_what_judges,
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

@@ -37,10 +37,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from adaptax import keys, trees
 from adaptax.adaptation.posterior import Evidence, PosteriorLearner, PosteriorTheta, kl_from_prior, prior
 from adaptax.algorithms.base import Algorithm, require_environments
+from adaptax.buffers import RingBuffer, sample_of
 from adaptax.chunks import chunk_size, mean_gradient
-from adaptax.collection.buffers import RingBuffer, sample_of
 from adaptax.errors import AdaptaxError
-from adaptax.estimators.sac import Transition, TwinCritic, moved_towards, sac_losses
+from adaptax.estimators.sac import TwinCritic, moved_towards, sac_losses
+from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.networks.encoding import observation_size, zero_action
 from adaptax.types import Behaviour, Box, Discrete, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
@@ -163,12 +164,11 @@ class PEARLAlgorithm(Algorithm):
             lambda x: jnp.zeros((self.layout.rounds, self.layout.steps, *x.shape), x.dtype),
             (Evidence(obs, action, zero, obs if self.learner.use_next_obs else None), jnp.array(False)),
         )
-        transition = Transition(obs, action, zero, obs, jnp.array(False))
-        lifetimes, transitions = jax.vmap(
-            lambda _: (RingBuffer.of(lifetime, self.recent), RingBuffer.of(transition, self.capacity))
+        lifetimes, rows = jax.vmap(
+            lambda _: (RingBuffer.of(lifetime, self.recent), RingBuffer.of(blank(self.spec), self.capacity))
         )(jnp.arange(self.training_tasks))
         params: Any = eqx.filter(theta, self.learner.trainable(theta)), critic
-        aux = Experience(critic, critic, lifetimes, transitions)
+        aux = Experience(critic, critic, lifetimes, rows)
         return TrainState(theta, self.optimizer.init(params), k_run, jnp.zeros((), jnp.int32), aux)
 
     def visited(self, updates: Int[Array, ""]) -> Int[Array, " B"]:
@@ -210,7 +210,6 @@ class PEARLAlgorithm(Algorithm):
         seen = (self.learner.evidence(rounds), rounds.valid)
         evidence = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 1), seen)  # N = 1: a lifetime is one row
         flat = jax.tree.map(lambda x: x.reshape(self.tasks, -1, *x.shape[4:]), rounds)
-        transitions = Transition(flat.obs, flat.action, flat.training_reward, flat.next_obs, flat.terminated)
         one = jnp.ones((self.tasks, 1), bool)
 
         def added(buffers: RingBuffer, rows: Any, valid: Array) -> RingBuffer:
@@ -218,7 +217,9 @@ class PEARLAlgorithm(Algorithm):
             return jax.tree.map(lambda all, some: all.at[members].set(some), buffers, new)
 
         lifetimes = added(old.lifetimes, evidence, one)
-        return Experience(old.critic, old.target, lifetimes, added(old.transitions, transitions, flat.valid))
+        return Experience(
+            old.critic, old.target, lifetimes, added(old.transitions, transitions(flat), flat.valid)
+        )
 
     def drawn(
         self, experience: Experience, members: Int[Array, " M"], keys: Key[Array, " M"]

@@ -7,11 +7,13 @@ from typing import Any
 
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Config, check_hyperparameters, require_environments
+from adaptax.algorithms.dqn import DQN
 from adaptax.algorithms.emaml import EMAML
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
@@ -263,6 +265,27 @@ ENTRIES: dict[str, Entry] = {
             tasks=25, later_lr_factor=0.0, hidden=(40, 40), activation="relu", lr=1e-3, max_gradient_norm=10.0
         ),
         supervised_updates=3000,
+    ),
+    "maml-dqn": Entry(
+        "an initial Q-network that a few DQN steps make good (Finn et al. 2017; Mnih et al. 2015)",
+        "gradient",
+        MAMLDQN(),
+        learns_on=(),
+        updates=160,
+    ),
+    "fomaml-dqn": Entry(
+        "MAML-DQN without second derivatives",
+        "gradient",
+        MAMLDQN(first_order=True),
+        learns_on=(),
+        updates=160,
+    ),
+    "dqn": Entry(
+        "deep Q-learning: one Q-network for all tasks, fine-tuned on request (Mnih et al. 2015)",
+        "gradient",
+        DQN(),
+        learns_on=(),
+        updates=300,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,

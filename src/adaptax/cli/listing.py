@@ -90,7 +90,8 @@ def tables(record: dict[str, Any]) -> list[Table]:
         for kind, labelled in (("environments", False), ("labelled examples", True)):
             of_kind = {f["name"] for f in record["families"] if f["supervised"] == labelled}
             if of_kind - cannot:
-                said.append(kind + "".join(f" but {family}" for family in sorted(of_kind & cannot)))
+                unfit = ", ".join(sorted(of_kind & cannot))
+                said.append(kind + (unfit and f" but {unfit}"))
         return ", ".join(said)
 
     left = frozenset(range(9))

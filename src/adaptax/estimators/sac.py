@@ -12,23 +12,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
+from adaptax.estimators.transitions import Transition, bootstrapped
 from adaptax.networks.distributions import Categorical, TanhGaussian
 from adaptax.networks.encoding import encode_action
 from adaptax.networks.layers import MLP
 from adaptax.types import Discrete, Space
-
-
-class Transition(eqx.Module):
-    """What is learned from, in the units of the environment but for the action, which is in the policy's."""
-
-    obs: Array
-    action: Array
-    reward: Array
-    next_obs: Array
-    terminated: Array
-    """Not so where the time was up: the future goes on unseen."""
 
 
 class TwinCritic(eqx.Module):
@@ -78,16 +68,6 @@ def soft_value(
     raise TypeError(f"soft_value: {type(dist).__name__} is neither Categorical nor TanhGaussian")
 
 
-def soft_target(
-    reward: Float[Array, ""],
-    terminated: Bool[Array, ""],
-    next_value: Float[Array, ""],
-    gamma: Float[Array, ""],
-) -> Float[Array, ""]:
-    """y = r + γ (1 − terminated) V(s'). A truncated episode's future goes on: it is worth V(s')."""
-    return reward + gamma * jnp.where(terminated, 0.0, next_value)
-
-
 def moved_towards(target: Any, online: Any, share: Float[Array, ""]) -> Any:
     """The target network after a step of τ: (1 − τ) target + τ online."""
     return jax.tree.map(lambda old, new: old + share * (new - old), target, online)
@@ -111,7 +91,7 @@ def sac_losses(
     # The target is a constant, and the actor changes neither the critics nor what it sees.
     x_held, next_x, critic_held = jax.lax.stop_gradient((x, next_x, critic))
     value, _ = soft_value(target, next_x, policy(next_x), k_next)
-    y = jax.lax.stop_gradient(soft_target(row.reward, row.terminated, value, gamma))
+    y = bootstrapped(row.reward, row.terminated, value, gamma)
     error = jnp.sum((critic(x, row.action) - y) ** 2)
     gain, entropy = soft_value(critic_held, x_held, policy(x_held), k_now)
     return error, -gain, entropy

@@ -8,7 +8,14 @@ from pathlib import Path
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
-from adaptax.reproduction import bandits, context_control, gradient_control, sinusoid, tabular_mdps
+from adaptax.reproduction import (
+    bandits,
+    context_control,
+    gradient_control,
+    q_learning,
+    sinusoid,
+    tabular_mdps,
+)
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
@@ -197,6 +204,36 @@ FIGURES: dict[str, Figure] = {
         "PEARL explores where MAML does not (Rakelly et al. 2019, figure 6)",
         45,
         context_control.sparse_navigation,
+    ),
+    "dqn-cartpole": Figure(
+        "DQN on CartPole-v1 within 200,000 environment steps: 5 seeds × 100 episodes",
+        "a claim of this library",
+        8,
+        q_learning.dqn_cartpole,
+    ),
+    "maml-dqn-cartpole": Figure(
+        "MAML-DQN and its rivals on CartPole with hidden physics: 5 seeds × 100 tasks",
+        "a claim of this library",
+        20,
+        q_learning.maml_dqn_cartpole,
+    ),
+    "maml-dqn-objectives": Figure(
+        "MAML-DQN by TD error and by return, second and first order, on CartPole: 5 seeds × 100 tasks",
+        "a claim of this library",
+        20,
+        q_learning.maml_dqn_objectives,
+    ),
+    "maml-dqn-mountain-car": Figure(
+        "MAML-DQN and its rivals on MountainCar with hidden physics: 5 seeds × 100 tasks",
+        "a claim of this library",
+        20,
+        q_learning.maml_dqn_mountain_car,
+    ),
+    "maml-dqn-mixture": Figure(
+        "MAML-DQN and its rivals on CartPole and MountainCar mixed: 5 seeds × 100 tasks of each",
+        "a claim of this library",
+        25,
+        q_learning.maml_dqn_mixture,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,

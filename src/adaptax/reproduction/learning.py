@@ -21,10 +21,18 @@ from adaptax.training.train import Report, train_or_resume
 SEEDS = 5
 
 
-def train_as_long(family: AnyFamily, env_steps: int, seed: int, directory: Path, report: Report) -> Run:
-    """The multi-task learner, trained for whole meta-updates until it has had at least `env_steps`."""
-    config = MultiTask()
-    most = config.tasks * config.streams * family.spec.episode_steps
+def train_as_long(
+    family: AnyFamily,
+    env_steps: int,
+    seed: int,
+    directory: Path,
+    report: Report,
+    config: Config = MultiTask(),  # noqa: B008 (frozen)
+) -> Run:
+    """A method, the multi-task learner unless told, trained for whole meta-updates until it has had at least `env_steps`."""
+    algorithm = config.build(family.spec)
+    layout = algorithm.layout
+    most = algorithm.tasks * layout.rounds * layout.streams * layout.steps
     updates = math.ceil(env_steps / most)
     while True:
         run = train_or_resume(config, family, updates, seed, directory, report)

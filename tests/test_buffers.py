@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptax.collection.buffers import RingBuffer, sample_of
+from adaptax.buffers import RingBuffer, sample_of
 
 CAPACITY = 5
 add = jax.jit(RingBuffer.add)

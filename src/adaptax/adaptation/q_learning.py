@@ -1,0 +1,198 @@
+"""Q-learning, on one task or on many at once: DQN's steps on a buffer of transitions, and the learner that acts by a Q-network.
+
+Mnih et al. 2015 (DQN); van Hasselt et al. 2016 (double); Wang et al. 2016 (duelling).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from adaptax import trees
+from adaptax.adaptation.update_rules import UpdateRule
+from adaptax.buffers import RingBuffer
+from adaptax.errors import AdaptaxError
+from adaptax.estimators.q_learning import epsilon_greedy, greedy, huber, td_error
+from adaptax.estimators.transitions import Transition, blank, transitions
+from adaptax.learner import Frozen, Learner
+from adaptax.networks.distributions import Categorical
+from adaptax.networks.encoding import observation_size
+from adaptax.networks.normaliser import Normaliser
+from adaptax.networks.q_network import QNetwork
+from adaptax.types import Discrete, Out, Spec, Step
+
+
+class QState(eqx.Module):
+    """A Q-network in training."""
+
+    q: QNetwork
+    target: QNetwork
+    rule: Any
+    """The update rule's state."""
+    steps: Int[Array, ""]
+    """Gradient steps taken."""
+
+
+class DQNSteps(eqx.Module):
+    """Steps on the temporal-difference error of minibatches, against a target network that is copied every so many steps.
+
+    Differentiable in the network that they begin with, through the steps themselves: the experience and the targets are constants.
+    """
+
+    batch: int = eqx.field(static=True)
+    double: bool = eqx.field(static=True)
+    first_order: bool = eqx.field(static=True)
+    """Gradients count as constants."""
+    rule: UpdateRule
+    """One that learns nothing itself."""
+    γ: Array
+    reward_scale: Array
+    """What rewards are multiplied by."""
+    copy_every: Array
+    """int32, steps."""
+    max_norm: Array
+    """A gradient's Euclidean norm is scaled down to this."""
+
+    def begin(self, q: QNetwork) -> QState:
+        """Nothing learned beyond q, which is its own target."""
+        return QState(q, q, self.rule.begin(None, q), jnp.zeros((), jnp.int32))
+
+    def __call__(
+        self, state: QState, buffer: RingBuffer, normaliser: Normaliser, steps: int, key: Key[Array, ""]
+    ) -> tuple[QState, Float[Array, ""]]:
+        """The network after so many steps on the buffer, whose rows are `Transition`; and the mean loss."""
+
+        def step(state: QState, key: Key[Array, ""]) -> tuple[QState, Array]:
+            rows = jax.lax.stop_gradient(buffer.sample(key, self.batch))
+            loss, gradient = jax.value_and_grad(self.loss)(state.q, state.target, rows, normaliser)
+            if self.first_order:
+                gradient, loss = jax.lax.stop_gradient((gradient, loss))
+            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
+            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
+            gradient = trees.scale(jnp.minimum(1.0, self.max_norm / norm), gradient)
+            Δ, rule = self.rule.step(None, state.rule, state.q, gradient, loss)
+            q, number = trees.add(state.q, Δ), state.steps + 1
+            target = trees.where(number % self.copy_every == 0, q, state.target)
+            return QState(q, target, rule, number), loss
+
+        state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
+        return state, losses.mean()
+
+    def loss(
+        self, q: QNetwork, target: QNetwork, rows: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """Huber's, of the errors of rows [n], averaged."""
+        return jax.vmap(lambda row: self.error(q, target, row, normaliser))(rows).mean()
+
+    def error(
+        self, q: QNetwork, target: QNetwork, row: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """The loss of one transition."""
+        row = dataclasses.replace(row, reward=self.reward_scale * row.reward)
+        x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
+        return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
+
+
+class Exploration(Frozen):
+    """How often an action is taken at random."""
+
+    epsilon: Float[Array, ""]
+
+
+class QTheta(eqx.Module):
+    q: QNetwork
+    exploration: Exploration
+    normaliser: Normaliser
+
+
+class QFast(eqx.Module):
+    """What a task has made of the network, and all that was seen of it."""
+
+    training: QState
+    buffer: RingBuffer
+
+
+class QLearner(Learner):
+    """Acts ε-greedily by its Q-network, and trains it further on each task by `steps` DQN steps after a round; 0: not at all."""
+
+    spec: Spec = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    duelling: bool = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    capacity: int = eqx.field(static=True)
+    """Transitions of a task that are kept."""
+    rule: DQNSteps
+    epsilon: Array
+    """ε in a new task."""
+    sees_shaped: bool = eqx.field(static=True, default=False)
+    """A task's shaped reward, where there is one, is what adaptation learns from; else what the task pays."""
+    temperature: Array | None = None
+    """Actions are drawn from softmax(Q/temperature), whose probabilities have derivatives; None: ε-greedily."""
+
+    def init(self, key: Key[Array, ""]) -> QTheta:
+        size = observation_size(self.spec)
+        q = QNetwork(size, self.hidden, self.actions.n, key, self.duelling)
+        return QTheta(q, Exploration(jnp.asarray(self.epsilon)), Normaliser.of(size))
+
+    @property
+    def actions(self) -> Discrete:
+        assert isinstance(self.spec.action, Discrete)
+        return self.spec.action
+
+    def begin(self, theta: QTheta, key, features) -> QFast | None:
+        return self.begin_from(theta.q) if self.steps else None
+
+    def begin_from(self, q: QNetwork) -> QFast:
+        """The fast state of a task that begins with this network."""
+        return QFast(self.rule.begin(q), RingBuffer.of(blank(self.spec), self.capacity))
+
+    def act(self, theta: QTheta, fast: QFast | None, memory, step, key):
+        q = theta.q if fast is None else fast.training.q
+        values = q(theta.normaliser.observation(step.obs))
+        if self.temperature is None:
+            dist = epsilon_greedy(values, theta.exploration.epsilon, step.action_mask)
+        else:
+            dist = Categorical(greedy(values / self.temperature, step.action_mask))
+        return Out(dist, values.max()), memory
+
+    def unroll(self, theta, fast, memory, steps, stream_key):
+        return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
+
+    def adapt(self, theta: QTheta, fast: QFast | None, batch: Step, key) -> QFast | None:
+        if fast is None:
+            return None
+        rows = dataclasses.replace(transitions(batch), reward=self.seen_reward(batch))
+        return self.trained(theta, fast, rows, batch.valid, key)
+
+    def seen_reward(self, rows: Step) -> Float[Array, "..."]:
+        """What adaptation learns from."""
+        return rows.training_reward if self.sees_shaped else rows.reward
+
+    def trained(
+        self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
+    ) -> QFast:
+        """After the DQN steps on all that has been seen, rows [...] last."""
+        buffer = remembered(fast.buffer, rows, valid)
+        state, _ = self.rule(fast.training, buffer, theta.normaliser, self.steps, key)
+        return QFast(state, buffer)
+
+
+def remembered(buffer: RingBuffer, rows: Transition, valid: Bool[Array, "..."]) -> RingBuffer:
+    """With the valid ones of rows [...] added."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[valid.ndim :]), (rows, valid))
+    return buffer.add(*flat)
+
+
+def require_choices(spec: Spec, method: str) -> None:
+    """AdaptaxError where actions are not one choice among a few."""
+    if not isinstance(spec.action, Discrete):
+        raise AdaptaxError(
+            f"{method} compares the values of single actions, and '{spec.name}' asks for something else than one choice; "
+            "take pearl or rl2."
+        )
