@@ -196,10 +196,11 @@ CAR = Comparison(
     (Method("maml-dqn", ON_CAR, 100),),
     rivals(0.9, sees_shaped=True),
 )
+ON_BOTH = dataclasses.replace(ON_CAR, inner_lr=0.1, max_gradient_norm=1.0)
 MIXTURE = Comparison(
     "CartPole or MountainCar: MAML-DQN",
     CartPoleMountainCar(),
-    (Method("maml-dqn", ON_CAR, 160),),
+    (Method("maml-dqn", ON_BOTH, 200),),
     rivals(0.9, sees_shaped=True),
     parts=(
         ("poles", CartPoleMountainCar(car_probability=0.0)),
