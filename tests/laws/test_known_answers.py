@@ -6,10 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from families import TwoArms
 
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.rl2 import RL2
+from adaptax.algorithms.snail import SNAIL
+from adaptax.algorithms.transformer import Transformer
 from adaptax.tasks.functions import Sinusoid
 from adaptax.training.program import MOST_UPDATES, make_program
 from adaptax.types import Step
@@ -28,12 +31,19 @@ def trained(config, family, updates):
     return jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
 
 
-def test_rl2_finds_the_arm_in_one_pull():
+PPO = {"tasks": 64, "gamma": 1.0, "gae_lambda": 1.0, "epochs": 4, "minibatches": 2, "entropy": 0.0}
+THAT_REMEMBER = {
+    "rl2": (RL2(hidden=16, lr=1e-2, **PPO), 64),
+    "snail": (SNAIL(hidden=8, filters=8, keys=8, values=8, lr=5e-3, **PPO), 32),
+    "transformer": (Transformer(width=16, layers=1, heads=2, lr=5e-3, **PPO), 32),
+}
+
+
+@pytest.mark.parametrize("name", THAT_REMEMBER)
+def test_learners_that_remember_find_the_arm_in_one_pull(name):
     """The first pull is a guess, and tells all: 1/2 + 3 of 4 pulls pay at best; without memory, 2."""
-    config = RL2(
-        tasks=64, hidden=16, lr=1e-2, gamma=1.0, gae_lambda=1.0, epochs=4, minibatches=2, entropy=0.0
-    )
-    returns = trained(config, TwoArms(), 64)["return"]
+    config, updates = THAT_REMEMBER[name]
+    returns = trained(config, TwoArms(), updates)["return"]
     assert abs(returns[:3].mean() - 2.0) < 0.3
     assert returns[-10:].mean() > 3.35
 
