@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from families import Corridor
+from families import Corridor, TwoArms
 
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation, learning_histories
 from adaptax.collection.collect import collect
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.evaluate import evaluate
 from adaptax.training.program import behaviour_and_keys, draw_training_tasks
+from adaptax.training.progress import silent
+from adaptax.training.train import train
 from adaptax.types import Step
 
 FAMILY = Corridor()
@@ -70,3 +73,14 @@ def test_the_students_loss_is_the_mean_surprise_at_the_teachers_actions():
 def test_a_history_without_rounds_is_refused():
     with pytest.raises(AdaptaxError, match="Of 3 rounds every 4th"):
         AlgorithmDistillation(rounds=3, every=4).build(SPEC)
+
+
+def test_the_student_learns_to_learn():
+    """Its teachers need a round of pulls to tell the arms apart, it one pull: a guess first, then nearly always the arm."""
+    config = AlgorithmDistillation(
+        tasks=16, rounds=6, streams=8, every=1, width=16, layers=1, heads=2, teacher_hidden=(), teacher_steps=3,
+        teacher_lr=0.5, teacher_entropy=0.0, lr=5e-3, minibatches=2,
+    )  # fmt: skip
+    run = train(config, TwoArms(), 48, seed=0, report=silent)
+    first, *_, last = evaluate(run, "test", 200).curve().mean((0, 1))
+    assert abs(first - 0.5) < 0.12 and last > 0.9
