@@ -107,7 +107,8 @@ class Reproduce:
 def as_json(name: str, outcome: Outcome) -> str:
     """What was found, with what it was found with; the runs' own folders tell the rest."""
     found = {key: value for key, value in dataclasses.asdict(outcome).items() if key != "folders"}
-    return json.dumps({"figure": name, **found, **circumstances()}, indent=2, ensure_ascii=False)
+    record = {"figure": name, **found, **circumstances()}
+    return json.dumps(record, indent=2, ensure_ascii=False, default=lambda x: x.item())  # numpy's numbers
 
 
 def stopping(report: Report) -> Report:
