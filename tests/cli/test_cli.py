@@ -304,7 +304,7 @@ def test_reproduce_shows_tables_and_claims_and_fails_with_them(trained, tmp_path
         def make(directory, report):
             line = Line("rl2", [10.0, 20.0], [0.5, 0.75], [0.4, 0.7], [0.6, 0.8])
             return Outcome(
-                [Table("A table", ("x",), [("41.5",)])], [Claim("it holds", np.bool_(holds))], [trained / "rl2"],
+                [Table("A table", ("x",), [("41.5",)])], [Claim("it holds", holds)], [trained / "rl2"],
                 [Plot("A plot", "steps", "share", [line])],
             )  # fmt: skip
 
