@@ -155,7 +155,7 @@ ENTRIES: dict[str, Entry] = {
         "off-policy actor-critic given a sampled belief about the task (Rakelly et al. 2019)",
         "context",
         PEARL(),
-        learns_on=(),
+        learns_on=("sparse-navigation",),
         paper=PEARL(
             tasks=5, episodes=5, capacity=100_000, recent=1, gradient_steps=2000, meta_batch=16, batch=256,
             hidden=(300, 300, 300), encoder_hidden=(200, 200, 200), lr=3e-4, kl=1.6,
