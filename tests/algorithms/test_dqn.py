@@ -231,7 +231,8 @@ def test_one_pull_of_a_bad_arm_leads_to_the_good_one(outer):
     """Two arms, one pays 1, the other 0: whatever a pull has shown, the network then knows which."""
     config = MAMLDQN(
         tasks=32, inner_rounds=1, inner_steps=3, inner_lr=1.0, inner_batch=4, hidden=(), lr=0.05, gradient_steps=10,
-        reward_scale=1.0, meta_batch=32, lifetimes=256, copy_every=20, epsilon_steps=400, last_epsilon=0.2, temperature=0.1, outer=outer,
+        reward_scale=1.0, meta_batch=32, lifetimes=256, copy_every=20, epsilon_steps=400, last_epsilon=0.2, temperature=0.1,
+        outer=outer,
     )  # fmt: skip
     algorithm = config.build(TwoArms().spec)
     state = trained(config, TwoArms(), 30)
