@@ -21,8 +21,10 @@ from adaptax.algorithms.registry import ENTRIES as ALGORITHMS
 from adaptax.cli import COMMANDS, main
 from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
+from adaptax.reports.outcome import Claim, Line, Outcome, Plot
+from adaptax.reports.tables import Table
 from adaptax.reproduction import figures
-from adaptax.reproduction.outcome import Claim, Figure, Line, Outcome, Plot, Table
+from adaptax.reproduction.figure import Figure
 from adaptax.tasks.registry import ENTRIES as FAMILIES
 from adaptax.training.run import load_run, read_metrics
 

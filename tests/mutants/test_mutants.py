@@ -456,8 +456,8 @@ MUTANTS = {
     ),
     "memory does not read the support": Mutant(
         "adaptax.collection.few_shot:answers",
-        "_, memory = ",
-        "_, _ = ",
+        "_, memory = learner.unroll_anew(theta, fast, data.support, stream_key)",
+        "memory = learner.remember(theta)",
         test_few_shot.check_labels,
     ),
     "Reptile moves all the way": Mutant(
@@ -565,7 +565,7 @@ MUTANTS = {
         test_pearl.check_sample,
     ),
     "PEARL's target takes what was truncated as terminated": Mutant(
-        f"{PEARL}:PEARLAlgorithm.remembered", "flat.terminated", "flat.terminated | flat.truncated", buffers
+        "adaptax.estimators.transitions:transitions", "rows.terminated, mask", "rows.terminated | rows.truncated, mask", buffers
     ),
     "PEARL's belief is told the shaped reward": Mutant(
         "adaptax.adaptation.posterior:PosteriorLearner.evidence", "rows.reward", "rows.training_reward", shaped_buffers
@@ -661,7 +661,7 @@ MUTANTS = {
         f"{CAUSAL}:Attention.unroll", "(t < j)", "(t <= j)", test_causal.check_attention_by_hand
     ),
     "attention overlooks the present row": Mutant(
-        f"{CAUSAL}:Attention.step", "<= position", "< position", causal_fast_path
+        f"{CAUSAL}:Attention.step", "(slots != slot), True)", "(slots != slot), False)", causal_fast_path
     ),
     "attention reads slots that are empty": Mutant(
         f"{CAUSAL}:Attention.unroll", " & (j >= self.capacity - position)", "", test_causal.check_attention_by_hand
@@ -670,7 +670,7 @@ MUTANTS = {
         f"{CAUSAL}:_through_ring", "position + count, axis", "position, axis", test_causal.check_rings
     ),
     "what is said goes back to the wrong rows": Mutant(
-        "adaptax.algorithms.snail:SNAILLearner.unroll", "jnp.argsort(order)", "order", causal_fast_path
+        "adaptax.algorithms.snail:SNAILLearner._read", "jnp.argsort(order)", "order", causal_fast_path
     ),
     "the support is read before adaptation": Mutant(
         "adaptax.collection.few_shot:predict", "read=adaptations > 0", "read=True", test_few_shot.check_unread

@@ -15,9 +15,9 @@ from adaptax.cli.output import progress, show
 from adaptax.errors import AdaptaxError, near
 from adaptax.evaluation.folder import run_summaries
 from adaptax.reports.html import write_report
+from adaptax.reports.outcome import Outcome
 from adaptax.reports.tables import Table
 from adaptax.reproduction.figures import FIGURES
-from adaptax.reproduction.outcome import Outcome
 from adaptax.training.progress import Progress
 from adaptax.training.run import circumstances
 from adaptax.training.train import Report
@@ -82,7 +82,7 @@ class Reproduce:
             )
             return 1
         for table in outcome.tables:
-            show(Table(table.title, table.header, table.rows, table.note))
+            show(table)
         for claim in outcome.claims:
             print(f"{'✓' if claim.holds else '✗'} {claim.sentence}")
         path = directory / "report.html"
@@ -106,8 +106,11 @@ class Reproduce:
 
 def as_json(name: str, outcome: Outcome) -> str:
     """What was found, with what it was found with; the runs' own folders tell the rest."""
-    found = {key: value for key, value in dataclasses.asdict(outcome).items() if key != "folders"}
-    record = {"figure": name, **found, **circumstances()}
+    tables = [
+        {"title": t.title, "columns": t.columns, "rows": t.rows, "note": t.note} for t in outcome.tables
+    ]
+    claims, plots = ([dataclasses.asdict(x) for x in part] for part in (outcome.claims, outcome.plots))
+    record = {"figure": name, "tables": tables, "claims": claims, "plots": plots, **circumstances()}
     return json.dumps(record, indent=2, ensure_ascii=False, default=lambda x: x.item())  # numpy's numbers
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from adaptax.checkpoint import write_atomically
 from adaptax.reports import beliefs, plots, tables
 from adaptax.reports.numbers import bracket, count, number
+from adaptax.reports.outcome import Outcome
 from adaptax.reports.summary import (
     EvaluationSummary,
     RunSummary,
@@ -20,7 +21,6 @@ from adaptax.reports.summary import (
     headline_split,
 )
 from adaptax.reports.tables import Table
-from adaptax.reproduction.outcome import Outcome
 
 ADAPTATION_CAPTION = (
     "What an episode of a new task brings after so many environment steps of that task have been used. Bands are "
@@ -78,7 +78,7 @@ def _outcome(outcome: Outcome) -> list[str]:
         f"<li>{'✓' if claim.holds else '✗'} {escape(claim.sentence)}</li>" for claim in outcome.claims
     )
     parts = [f'<ul class="claims">\n{chr(10).join(sentences)}\n</ul>'] if outcome.claims else []
-    parts += [_table(Table(t.title, t.header, t.rows, t.note)) for t in outcome.tables]
+    parts += [_table(table) for table in outcome.tables]
     return parts + [_figure(escape(p.title), plots.curves(p), CURVES_CAPTION) for p in outcome.plots]
 
 

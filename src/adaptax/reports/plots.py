@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from adaptax.reports.numbers import Number, axis_labels, short
+from adaptax.reports.outcome import Plot
 from adaptax.reports.summary import EvaluationSummary, RunSummary
 from adaptax.reports.tables import flatten, metric
-from adaptax.reproduction.outcome import Plot
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5230", "#8b919c")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)))

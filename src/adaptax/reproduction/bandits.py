@@ -14,8 +14,9 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
+from adaptax.reports.outcome import Outcome
+from adaptax.reproduction.figure import Figure
 from adaptax.reproduction.lifetime_tables import Learner, learning_within, lifetime_table, train_learners
-from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.bandit_planning import bayes_optimal_value
 from adaptax.tasks.bandit_policies import play, reference_policies
 from adaptax.tasks.bandits import BernoulliBandit

@@ -17,9 +17,10 @@ from adaptax.errors import AdaptaxError
 from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
+from adaptax.reports.outcome import Claim, Line, Outcome, Plot
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
-from adaptax.reproduction.outcome import Claim, Line, Outcome, Plot, Table
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.point_navigation import SparsePointNavigation
 from adaptax.training.run import Run

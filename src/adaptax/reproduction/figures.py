@@ -8,6 +8,7 @@ from pathlib import Path
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
+from adaptax.reports.outcome import Outcome
 from adaptax.reproduction import (
     bandits,
     context_control,
@@ -17,11 +18,11 @@ from adaptax.reproduction import (
     tabular_mdps,
 )
 from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
+from adaptax.reproduction.figure import Figure
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
 from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.navigation import navigation_table, train_navigation
-from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.reproduction.robust_objective import robust
 from adaptax.reproduction.update_directions import gbml_against_maml
 from adaptax.reproduction.variance import estimator_variance

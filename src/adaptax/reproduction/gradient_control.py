@@ -12,9 +12,10 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import STREAMS, TASKS, Method, difference, in_words, small, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import AnyFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.point_navigation import PointNavigation

@@ -16,8 +16,9 @@ from adaptax.adaptation.gradient import FromScratchLearner, GradientTheta
 from adaptax.algorithms.l2o import L2O
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.learned_optimizers import HAND_MADE, TRIALS, best_step_size, tasks_of, with_rule
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.bandits import BernoulliBandit
 from adaptax.tasks.base import Split, TaskFamily
 from adaptax.tasks.cartpole import CartPole
@@ -174,7 +175,7 @@ def episodes_needed(problem: Control, directory: Path, report: Report) -> Outcom
     rows.append(("oracle", "", "", "", "", f"{ceiling.mean():.2f}"))
     table = Table(
         title=f"{problem.name}: episodes of a new task to {SHARE:.0%} of the way from random to the oracle's return",
-        header=(
+        columns=(
             "",
             "episodes",
             "95% interval",

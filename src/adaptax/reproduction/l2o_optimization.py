@@ -21,8 +21,9 @@ from adaptax.chunks import map_tasks
 from adaptax.collection.few_shot import draw_few_shot, prediction_curve
 from adaptax.estimators.returns import valid_mean
 from adaptax.estimators.supervised import prediction_error
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.learned_optimizers import HAND_MADE, TRIALS, best_step_size, tasks_of, with_rule
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import Split, SupervisedFamily
 from adaptax.tasks.functions import Quadratic, Sinusoid
 from adaptax.training.train import Report, train_or_resume
@@ -140,7 +141,7 @@ def loss_on_the_way(problem: Problem, directory: Path, report: Report) -> Outcom
             )
     table = Table(
         title=f"{problem.name}: mean loss on {TASKS} unseen functions",
-        header=(
+        columns=(
             "optimizer, step size", "10 steps", "50 steps", f"{STEPS} steps", f"mean of {STEPS}", "95% interval of it",
             "by training seed",
         ),

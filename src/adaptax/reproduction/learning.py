@@ -13,7 +13,8 @@ from adaptax import statistics
 from adaptax.algorithms.base import Config
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.evaluation.evaluate import evaluate
-from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run
 from adaptax.training.train import Report, train_or_resume
@@ -82,7 +83,7 @@ def learning_result(
     levels = (("unadapted", unadapted), ("adapted", adapted), ("multi-task", alone))
     table = Table(
         title=f"{label} on {family.spec.name}: return of an episode, {SEEDS} seeds × {tasks} unseen tasks",
-        header=("", "mean", "95% interval"),
+        columns=("", "mean", "95% interval"),
         rows=[
             *(
                 (name, f"{x.mean():.2f}", "[{:.2f}, {:.2f}]".format(*statistics.interval(x, "mean")))

@@ -14,9 +14,10 @@ import numpy as np
 from adaptax import statistics
 from adaptax.algorithms.base import Config
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import difference, in_words
 from adaptax.reproduction.learning import train_as_long
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run
 from adaptax.training.train import Report, train_or_resume

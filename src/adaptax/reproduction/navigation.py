@@ -12,7 +12,8 @@ from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
-from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.progress import silent
 from adaptax.training.run import Run
@@ -61,7 +62,7 @@ def navigation_table(run: Run, goals: int = GOALS) -> Outcome:
         [
             Table(
                 title=f"2D navigation: mean return of an episode over {goals} unseen goals",
-                header=("method", "before", *(f"after round {k}" for k in range(1, ROUNDS))),
+                columns=("method", "before", *(f"after round {k}" for k in range(1, ROUNDS))),
                 rows=rows,
                 note=f"Environment steps of the new task used before each column: {consumed}. Actions are sampled.",
             )

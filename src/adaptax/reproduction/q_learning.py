@@ -15,9 +15,10 @@ from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.rl2 import RL2
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import STREAMS, small, trained
 from adaptax.reproduction.learning import SEEDS
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
 

@@ -9,9 +9,10 @@ import numpy as np
 from adaptax import statistics
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import WAVES, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.functions import Sinusoid
 from adaptax.training.train import Report
 

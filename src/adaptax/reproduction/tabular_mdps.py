@@ -12,8 +12,9 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
+from adaptax.reports.outcome import Outcome
+from adaptax.reproduction.figure import Figure
 from adaptax.reproduction.lifetime_tables import Learner, learning_within, lifetime_table, train_learners
-from adaptax.reproduction.outcome import Figure, Outcome
 from adaptax.tasks.mdp_policies import NO_PRIOR, Prior, play, reference_policies
 from adaptax.tasks.tabular import TabularMDP
 from adaptax.training.train import Report

@@ -9,9 +9,10 @@ from adaptax.algorithms.base import Config
 from adaptax.algorithms.gbml import GBML
 from adaptax.algorithms.maml import MAML
 from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import STREAMS, TASKS, WAVES, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
-from adaptax.reproduction.outcome import Claim, Outcome, Table
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.functions import Sinusoid
 from adaptax.tasks.point_navigation import PointNavigation

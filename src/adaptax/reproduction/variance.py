@@ -25,7 +25,8 @@ from adaptax.algorithms.maml import MAML
 from adaptax.chunks import chunk_size, mean_gradient
 from adaptax.collection.collect import collect
 from adaptax.outer.post_adaptation import clipped_objective
-from adaptax.reproduction.outcome import Claim, Outcome, Table
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
 from adaptax.statistics import normal_interval
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.program import draw_tasks, lifetime_keys
