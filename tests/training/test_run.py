@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pickle
 import random
@@ -117,6 +118,11 @@ def test_a_computation_that_gives_no_answer_is_given_up(monkeypatch):
     with pytest.raises(AdaptaxError, match=r"has not answered for 0 s .* resume it"):
         waiting.await_answer(Answer(10**9), 0.05, lambda: None)
     assert left == [waiting._leave]
+
+    # A process that was stopped for an hour, and its computation with it, has waited for a second.
+    clock = itertools.chain([0.0, 0.1, 3600.1], itertools.count(3600.2, 0.1))
+    monkeypatch.setattr(waiting.time, "perf_counter", lambda: next(clock))
+    waiting.await_answer(Answer(4), 5.0, lambda: None)
 
 
 def test_a_run_that_never_began_is_replaced(tmp_path):
