@@ -87,6 +87,10 @@ def fast_path() -> None:
     test_fast_path.check(LEARNERS["rl2"])
 
 
+def transformer_fast_path() -> None:
+    test_fast_path.check(LEARNERS["transformer"])
+
+
 def causal_fast_path() -> None:
     test_fast_path.check(LEARNERS["snail"])
 
@@ -659,6 +663,12 @@ MUTANTS = {
     ),
     "attention's window is one row too long": Mutant(
         f"{CAUSAL}:Attention.unroll", "(t < j)", "(t <= j)", test_causal.check_attention_by_hand
+    ),
+    "a step of the Transformer overlooks its own row": Mutant(
+        "adaptax.networks.transformer:attend_and_self", " + weights[:, -1:] * own_value", "", transformer_fast_path
+    ),
+    "a step of the Transformer reads what is too old": Mutant(
+        "adaptax.networks.transformer:Transformer.step", " & (held > p - self.context)", "", transformer_fast_path
     ),
     "attention overlooks the present row": Mutant(
         f"{CAUSAL}:Attention.step", "(slots != slot), True)", "(slots != slot), False)", causal_fast_path
