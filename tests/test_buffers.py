@@ -53,7 +53,6 @@ def test_of_more_rows_than_fit_the_last_are_kept():
     buffer = RingBuffer.of(row(0), 3).add(rows([7, 8]), jnp.ones(2, bool))
     valid = jnp.array([True, True, False, True, True, True])
     assert kept(buffer.add(rows(range(1, 7)), valid)) == [4, 5, 6]
-    assert kept(buffer.cleared()) == [] and kept(buffer.cleared().add(rows([9]), jnp.ones(1, bool))) == [9]
 
 
 def test_rows_are_drawn_uniformly_and_none_that_was_not_added():

@@ -35,10 +35,6 @@ class RingBuffer(eqx.Module):
     def capacity(self) -> int:
         return jax.tree.leaves(self.rows)[0].shape[self.size.ndim]
 
-    def cleared(self) -> RingBuffer:
-        """Without rows. What stood in them stays, and is never drawn."""
-        return RingBuffer(self.rows, jnp.zeros_like(self.size), jnp.zeros_like(self.next))
-
     def add(self, rows: Any, valid: Bool[Array, " n"]) -> RingBuffer:
         """With the valid ones of rows [n, ...] added, in their order. Of more than `capacity` the last are kept."""
         number, capacity = valid.sum().astype(jnp.int32), self.capacity

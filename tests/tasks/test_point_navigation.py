@@ -267,4 +267,4 @@ def test_the_shaped_reward_is_for_meta_training_alone():
     assert sparse.reward == shaped.reward == 0.0 and sparse.shaped_reward is None
     np.testing.assert_allclose(shaped.shaped_reward, -0.4, rtol=1e-5)
     _, peaked = SparsePointNavigation(reward="peaked").step(key, position, action, task)
-    np.testing.assert_allclose(peaked.shaped_reward, math.exp(-2), rtol=1e-5)
+    np.testing.assert_allclose(peaked.shaped_reward, 0.2, rtol=1e-5)

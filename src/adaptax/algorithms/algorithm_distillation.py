@@ -83,7 +83,7 @@ class AlgorithmDistillation:
     """The gradient's Euclidean norm is scaled down to this."""
 
     def build(self, spec: Spec) -> AlgorithmDistillationAlgorithm:
-        """The algorithm for a family's spec."""
+        """The algorithm for a family's spec; AdaptaxError where its tasks are labelled examples, or no round is kept."""
         require_environments(spec, "Algorithm distillation")
         if self.every > self.rounds:
             raise AdaptaxError(

@@ -47,7 +47,7 @@ class RL2(MemoryPPO):
     """Units of the layers between the memory and the action, which find in it what the present state asks for."""
 
     def build(self, spec: Spec) -> MemoryPPOAlgorithm:
-        """The algorithm for a family's spec."""
+        """The algorithm for a family's spec; AdaptaxError where its tasks are labelled examples."""
         require_environments(spec, "RL²")
         learner = RL2Learner(
             spec=spec, hidden=self.hidden, embedding=self.embedding, policy_hidden=self.policy_hidden

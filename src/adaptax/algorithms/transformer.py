@@ -34,12 +34,12 @@ class Transformer(MemoryPPO):
     layers: int = 2
     """Blocks of attention and multilayer perceptron."""
     heads: int = 4
-    """Heads of attention; the width must divide into them."""
+    """Heads of attention; the width must be a multiple of twice as many."""
     context: int = 0
     """Rows that a row can look back on, itself included; 0: the whole lifetime."""
 
     def build(self, spec: Spec) -> MemoryPPOAlgorithm:
-        """The algorithm for a family's spec."""
+        """The algorithm for a family's spec; AdaptaxError where its tasks are labelled examples, or `width` does not divide."""
         require_environments(spec, "The in-context Transformer")
         rows = self.steps(spec)
         learner = InContextLearner(

@@ -85,7 +85,7 @@ class VariBAD(MemoryPPO):
     """Rows of a lifetime that are decoded, drawn likewise."""
 
     def build(self, spec: Spec) -> VariBADAlgorithm:
-        """The algorithm for a family's spec."""
+        """The algorithm for a family's spec; AdaptaxError where its tasks are labelled examples, or the decoder has no layer."""
         require_environments(spec, "VariBAD")
         if not self.decoder_hidden:
             raise AdaptaxError("decoder_hidden needs one hidden layer at least, like (32,).")

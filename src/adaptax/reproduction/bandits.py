@@ -96,9 +96,14 @@ def bandit_table(runs: Mapping[str, Sequence[Run]], goals: Mapping[str, float]) 
 
 SMALL_SNAIL = {"hidden": 16, "filters": 16, "keys": 16, "values": 16, "gae_lambda": 0.9, "epochs": 2}
 SNAIL_10 = SNAIL(tasks=1024, lr=3e-3, entropy=0.08, entropy_decay=0.98, **SMALL_SNAIL)
-SNAIL_100 = SNAIL(tasks=256, lr=2e-3, entropy=0.1, entropy_decay=0.997, **SMALL_SNAIL)
-TRANSFORMER_10 = Transformer(tasks=512, lr=2e-3, gae_lambda=0.9, entropy=0.08, entropy_decay=0.98, epochs=2)
-TRANSFORMER_100 = Transformer(tasks=128, lr=1e-3, gae_lambda=0.9, entropy=0.1, entropy_decay=0.997, epochs=2)
+SNAIL_100 = SNAIL(tasks=256, lr=3e-3, lr_decay=0.998, entropy=0.1, entropy_decay=0.993, **SMALL_SNAIL)
+SMALL_TRANSFORMER = {"width": 32, "gae_lambda": 0.9, "epochs": 2}
+TRANSFORMER_10 = Transformer(
+    tasks=1024, lr=3e-3, lr_decay=0.99, entropy=0.08, entropy_decay=0.98, **SMALL_TRANSFORMER
+)
+TRANSFORMER_100 = Transformer(
+    tasks=256, lr=2e-3, lr_decay=0.998, entropy=0.1, entropy_decay=0.993, **SMALL_TRANSFORMER
+)
 
 
 def learners(pulls: int) -> dict[str, Learner]:
@@ -107,15 +112,16 @@ def learners(pulls: int) -> dict[str, Learner]:
         return {
             "rl2": Learner(CELL_10_5, 600, goal=6.6, seeds=5),
             "snail": Learner(SNAIL_10, 400, goal=6.6, seeds=5),
-            "transformer": Learner(TRANSFORMER_10, 300, goal=6.6, seeds=5),
+            "transformer": Learner(TRANSFORMER_10, 400, goal=6.6, seeds=5),
         }
-    updates = 2000 if pulls <= 100 else 1000
-    rl2 = dataclasses.replace(CELL_100_5, tasks=256 if pulls <= 100 else 64)
-    return {
-        "rl2": Learner(rl2, updates),
-        "snail": Learner(SNAIL_100, updates, goal=77.5 if pulls == 100 else None),
-        "transformer": Learner(TRANSFORMER_100, updates),
-    }
+    if pulls <= 100:
+        return {
+            "rl2": Learner(CELL_100_5, 2000),
+            "snail": Learner(SNAIL_100, 1000, goal=77.5 if pulls == 100 else None),
+            "transformer": Learner(TRANSFORMER_100, 600),
+        }
+    configs = {"rl2": CELL_100_5, "snail": SNAIL_100, "transformer": TRANSFORMER_100}
+    return {name: Learner(dataclasses.replace(config, tasks=64), 1000) for name, config in configs.items()}
 
 
 def cell(pulls: int, arms: int, minutes: int) -> Figure:

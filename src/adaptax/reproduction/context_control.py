@@ -90,17 +90,17 @@ SPARSE_METHODS = (
     Method(
         "pearl",
         PEARL(
-            gamma=0.9, kl=2.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
-            episodes=12, capacity=4000,
+            gamma=0.9, kl=0.3, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
+            episodes=12, capacity=4000, hidden=(64, 64), encoder_hidden=(64, 64),
         ),
-        130,
+        260,
     ),
-    Method("rl2", RL2(tasks=15, minibatches=3, gamma=0.95), 87),
-    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 87),
+    Method("rl2", RL2(tasks=15, minibatches=3, gamma=0.95), 174),
+    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 174),
 )  # fmt: skip
-"""Each for 156,000 environment steps."""
+"""Each for 312,000 environment steps."""
 LONGER = Method("rl2-longer", RL2(tasks=15, minibatches=3, gamma=0.95), 870)
-"""Where on-policy learning comes to with ten times as many."""
+"""Where on-policy learning comes to with five times as many."""
 EXPLORING = 5
 """Episodes before the one that counts."""
 SHARES = (0.1, 0.25, 0.5, 1.0)

@@ -22,7 +22,7 @@ from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run
 from adaptax.training.train import Report, train_or_resume
 
-ENOUGH_STEPS = 10_000_000
+ENOUGH_STEPS = 2_000_000
 """Environment steps after which the multi-task learner stands still on bandits and tabular MDPs."""
 
 

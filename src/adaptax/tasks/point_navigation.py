@@ -156,9 +156,9 @@ class SparsePointNavigation(_Navigation):
     """Episodes in a lifetime of learners that remember: PEARL's five to explore, and one."""
     reward: HalfCircleReward = "sparse"
     """sparse: 1 − distance d within `goal_radius`, else 0. shaped: the same, and meta-training maximises −d in its place, as
-    PEARL's does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with exp(−d / 0.2). Where nothing is
-    known of the goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is best on the
-    circle itself. dense: −d is the reward."""
+    PEARL's does; learners see, and evaluations count, the sparse reward. peaked: as shaped, with 1 / (1 + (d / 0.2)²). Where
+    nothing is known of the goal, −d is best in the middle of the half circle, from where no goal is ever met; a peaked reward is
+    best on the circle itself. The peak has long tails, for goals where a policy has never been. dense: −d is the reward."""
 
     def __post_init__(self):
         self._check(get_args(HalfCircleReward))
@@ -185,7 +185,7 @@ class SparsePointNavigation(_Navigation):
         )  # fmt: skip
 
     def _shaped(self, distance: Float[Array, ""]) -> Float[Array, ""] | None:
-        return {"shaped": -distance, "peaked": jnp.exp(-distance / PEAK_WIDTH)}.get(self.reward)
+        return {"shaped": -distance, "peaked": 1.0 / (1.0 + (distance / PEAK_WIDTH) ** 2)}.get(self.reward)
 
     def _near(self, left: Float[Array, "*T 2"]) -> Bool[Array, "*T"]:
         return jnp.linalg.norm(left, axis=-1) <= self.goal_radius
