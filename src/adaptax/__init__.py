@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.maml_dqn import MAMLDQN
     from adaptax.algorithms.metanet import MetaNet
+    from adaptax.algorithms.mrlm import MRLM
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
@@ -51,6 +52,7 @@ __all__ = [
     "L2O",
     "MAML",
     "MAMLDQN",
+    "MRLM",
     "PEARL",
     "RL2",
     "SNAIL",
@@ -91,6 +93,7 @@ _PLACES = {
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MAMLDQN": "adaptax.algorithms.maml_dqn",
+    "MRLM": "adaptax.algorithms.mrlm",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PEARL": "adaptax.algorithms.pearl",

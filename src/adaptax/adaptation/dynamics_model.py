@@ -81,17 +81,17 @@ class Scales(Frozen):
         return jnp.clip((obs - self.obs.mean) / self.obs.deviation, -10.0, 10.0)
 
     @property
-    def _outputs(self) -> tuple[Float[Array, " d+2"], Float[Array, " d+2"]]:
+    def _outputs(self) -> tuple[Float[Array, " out"], Float[Array, " out"]]:
         """Mean and deviation of s' − s, r and F."""
         parts = (self.change, self.reward, self.shaping)
         return jnp.concatenate([m.mean for m in parts]), jnp.concatenate([m.deviation for m in parts])
 
-    def targets(self, row: ModelRow) -> Float[Array, " d+2"]:
+    def targets(self, row: ModelRow) -> Float[Array, " out"]:
         """δ, ρ and φ as they should be said of a row."""
         mean, deviation = self._outputs
         return (jnp.concatenate([row.next_obs - row.obs, jnp.stack([row.reward, row.shaping])]) - mean) / deviation
 
-    def restored(self, outputs: Float[Array, " d+2"]) -> Float[Array, " d+2"]:
+    def restored(self, outputs: Float[Array, " out"]) -> Float[Array, " out"]:
         """s' − s, r and F from δ, ρ and φ."""
         mean, deviation = self._outputs
         return mean + deviation * outputs
@@ -100,9 +100,9 @@ class Scales(Frozen):
 class Prediction(eqx.Module):
     """What one member says of one step."""
 
-    mean: Float[Array, " d+2"]
+    mean: Float[Array, " out"]
     """δ, ρ, φ"""
-    log_variance: Float[Array, " d+2"] | None
+    log_variance: Float[Array, " out"] | None
     ends: Float[Array, ""]
     """ℓ"""
 
@@ -176,7 +176,7 @@ class DynamicsModel:
         obs: Float[Array, " d"],
         action: Array,
         context: Array | None,
-        noise: Float[Array, " d+2"],
+        noise: Float[Array, " out"],
     ) -> tuple[Float[Array, " d"], Float[Array, ""], Float[Array, ""]]:
         """A step in imagination: s', r + F, and the probability that the episode goes on.
 
@@ -203,13 +203,13 @@ class Imagination(eqx.Module):
     def members(self) -> int:
         return self.networks.layers[0].bias.shape[0]
 
-    def noise(self, key: Key[Array, ""], *leading: int) -> Float[Array, "... d+2"]:
+    def noise(self, key: Key[Array, ""], *leading: int) -> Float[Array, "... out"]:
         """For steps with these leading axes; zeros where nothing is drawn with it."""
         shape = (*leading, observation_size(self.model.spec) + 2)
         return jax.random.normal(key, shape) if self.model.probabilistic else jnp.zeros(shape)
 
     def step(
-        self, obs: Float[Array, "E d"], action: Array, noise: Float[Array, "E d+2"]
+        self, obs: Float[Array, "E d"], action: Array, noise: Float[Array, "E out"]
     ) -> tuple[Float[Array, "E d"], Float[Array, " E"], Float[Array, " E"]]:
         """The same action in what each member believes to be the present: `DynamicsModel.step` of each."""
         one = lambda net, obs, context, noise: self.model.step(net, self.scales, obs, action, context, noise)  # noqa: E731

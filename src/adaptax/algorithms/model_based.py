@@ -39,9 +39,9 @@ class ModelBased:
     """Networks in the ensemble."""
     probabilistic: bool = False
     """Members say how sure they are, and imagined steps are drawn; else they say what is most likely."""
-    lr: float = 2e-3
+    lr: float = 5e-3
     """Adam's step size in the outer loop."""
-    gradient_steps: int = 200
+    gradient_steps: int = 500
     """Outer gradient steps in one meta-update."""
     meta_batch: int = 8
     """Lifetimes of one outer gradient step, for each member others."""
@@ -53,13 +53,13 @@ class ModelBased:
     """How plans are searched for. One choice among a few is planned by shooting with each of these."""
     horizon: int = 20
     """Steps that a plan looks ahead."""
-    candidates: int = 96
+    candidates: int = 64
     """Plans tried in one generation."""
-    generations: int = 2
+    generations: int = 1
     """Of CEM and MPPI; shooting has one."""
-    smoothness: float = 0.7
+    smoothness: float = 0.8
     """CEM and MPPI: how far the noise of one step is that of the step before, 0 to 1."""
-    temperature: float = 0.3
+    temperature: float = 0.1
     """MPPI: λ, in standard deviations of the plans' returns."""
     gamma: float = 1.0
     """Discount γ in plans."""
@@ -77,6 +77,9 @@ class ModelBased:
                 f"{self.method} plans with one real vector or one choice that is always allowed, and '{spec.name}' asks for "
                 "something else; take rl2 or maml."
             )
+
+        if not self.smoothness < 1:
+            raise AdaptaxError(f"smoothness must be below 1, not {self.smoothness}: no noise is left at 1.")
 
     def learner_parts(self, spec: Spec, context: int = 0) -> dict[str, Any]:
         """What every planning learner is made of; members are told a context of this length."""

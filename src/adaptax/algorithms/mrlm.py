@@ -52,9 +52,9 @@ class MRLM(ModelBased):
     """Steps of a task that its model is fitted to, the newest: M."""
     query: int = 50
     """Steps after them that judge the fitted model in meta-training: K."""
-    inner_steps: int = 3
+    inner_steps: int = 5
     """Gradient steps of a fit."""
-    inner_lr: float = 0.05
+    inner_lr: float = 0.1
     """Their size; where it is learned, at first."""
     learned_inner_lr: bool = True
     """A step size is learned for each weight."""

@@ -15,6 +15,7 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.metanet import MetaNet
+from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
@@ -286,6 +287,17 @@ ENTRIES: dict[str, Entry] = {
         DQN(),
         learns_on=(),
         updates=300,
+    ),
+    "mrlm": Entry(
+        "a model that a few gradient steps fit to the task, and planning with it (Nagabandi et al. 2019)",
+        "gradient",
+        MRLM(),
+        learns_on=(),
+        paper=MRLM(
+            tasks=10, hidden=(512, 512, 512), members=1, window=16, query=16, inner_steps=1, inner_lr=1e-3, lr=1e-3, meta_batch=10,
+            planner="shooting", horizon=10, candidates=500, adapt_every=10,
+        ),
+        updates=5,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,
