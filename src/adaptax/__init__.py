@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
+    from adaptax.algorithms.rebal import ReBAL
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
@@ -67,6 +68,7 @@ __all__ = [
     "ProMP",
     "Progress",
     "RandomPolicy",
+    "ReBAL",
     "Reptile",
     "Run",
     "Transformer",
@@ -101,6 +103,7 @@ _PLACES = {
     "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
+    "ReBAL": "adaptax.algorithms.rebal",
     "Reptile": "adaptax.algorithms.reptile",
     "SNAIL": "adaptax.algorithms.snail",
     "RandomPolicy": "adaptax.algorithms.random_policy",

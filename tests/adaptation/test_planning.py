@@ -22,7 +22,9 @@ def planner(space: Box | Discrete, method: str, generations: int = 1) -> Planner
     return Planner(space, method, 3, 200, generations, jnp.array(0.5), jnp.array(0.1))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("method", "generations", "within"), [("shooting", 1, 0.7), ("cem", 8, 0.1), ("mppi", 8, 0.2)])
+@pytest.mark.parametrize(
+    ("method", "generations", "within"), [("shooting", 1, 0.7), ("cem", 8, 0.1), ("mppi", 8, 0.2)]
+)
 def test_a_search_finds_the_best_plan(method, generations, within):
     """Returns −|x − target|², of bounded actions."""
     search = planner(Box((-1.0, -1.0), (1.0, 1.0)), method, generations)
@@ -97,7 +99,9 @@ def check_loss_by_hand() -> None:
     plain = DynamicsModel(Push().spec, (4,), probabilistic=False)
     network = says(plain, bias=[0.1, 0.2, 0.3, 0.4, 0.3])
     np.testing.assert_allclose(plain.loss(network, scales, row), squares.sum() / 2 + ends, rtol=1e-5)
-    np.testing.assert_allclose(plain.loss(network, scales, row, seen=True), squares[:3].sum() / 2 + ends, rtol=1e-5)
+    np.testing.assert_allclose(
+        plain.loss(network, scales, row, seen=True), squares[:3].sum() / 2 + ends, rtol=1e-5
+    )
     unsure = DynamicsModel(Push().spec, (4,), probabilistic=True)
     network = says(unsure, bias=[0.1, 0.2, 0.3, 0.4, *[-1.0] * 4, 0.3])
     v = float(unsure.predict(network, scales, row.obs, row.action).log_variance[0])
@@ -111,7 +115,9 @@ def check_scales() -> None:
     scales = Scales.of(Push().spec).update(rows(50), jnp.arange(50) < 40)
     row = jax.tree.map(lambda x: x[0], rows())
     said = scales.restored(scales.targets(row))
-    np.testing.assert_allclose(said, [*(row.next_obs - row.obs), row.reward, row.shaping], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        said, [*(row.next_obs - row.obs), row.reward, row.shaping], rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_allclose(scales.reward.mean[0], rows(50).reward[:40].mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -140,9 +146,14 @@ def test_an_imagined_return_by_hand():
 def test_a_probabilistic_member_draws_its_steps():
     model = DynamicsModel(Push().spec, (4,), probabilistic=True)
     network = says(model, bias=[0.0] * 9)
-    step = lambda noise: model.step(network, Scales.of(Push().spec), jnp.zeros(2), jnp.zeros(2), None, noise)[0]  # noqa: E731
+    scales, at = Scales.of(Push().spec), jnp.zeros(2)
+    step = lambda noise: model.step(network, scales, at, at, None, noise)[0]  # noqa: E731
     assert jnp.abs(step(jnp.ones(4)) - step(jnp.zeros(4))).min() > 0.3
     certain = dataclasses.replace(model, probabilistic=False)
-    assert not Imagination(
-        certain, jax.tree.map(lambda x: x[None], network), Scales.of(Push().spec), None, jnp.array(1.0)
-    ).noise(jax.random.key(0), 2).any()
+    assert (
+        not Imagination(
+            certain, jax.tree.map(lambda x: x[None], network), Scales.of(Push().spec), None, jnp.array(1.0)
+        )
+        .noise(jax.random.key(0), 2)
+        .any()
+    )

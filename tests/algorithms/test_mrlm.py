@@ -62,7 +62,9 @@ def check_fit() -> None:
     fit = eqx.filter_jit(learner.fitted)
     expected = fit(*member(), theta.scales, rows, jnp.ones(learner.window, bool))
     moved = False
-    for got, wanted, before in zip(*map(jax.tree.leaves, (trees.index(both.networks, 0), expected, member()[0])), strict=True):
+    for got, wanted, before in zip(
+        *map(jax.tree.leaves, (trees.index(both.networks, 0), expected, member()[0])), strict=True
+    ):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
         moved |= not np.allclose(got, before, atol=1e-4)
     assert moved
@@ -95,7 +97,16 @@ def test_a_lifetime_is_kept_in_order():
 def test_a_model_finds_out_which_way_actions_work():
     """After an episode it steers to where it pays; before, it cannot know."""
     config = MRLM(
-        tasks=8, hidden=(16,), members=1, gradient_steps=150, lifetimes=64, horizon=4, candidates=32, window=10, query=5, inner_steps=3
+        tasks=8,
+        hidden=(16,),
+        members=1,
+        gradient_steps=150,
+        lifetimes=64,
+        horizon=4,
+        candidates=32,
+        window=10,
+        query=5,
+        inner_steps=3,
     )
     run = train(config, Steer(), 3, 0, report=silent)
     result = evaluate(run, tasks=40, episodes=2)

@@ -26,6 +26,7 @@ from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
+from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
@@ -183,6 +184,10 @@ MRLM_ = MRLM(
     tasks=TASKS, episodes=2, hidden=(8,), members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
     window=6, query=3, inner_steps=2, noise=0.4,
 )  # fmt: skip
+REBAL = ReBAL(
+    tasks=TASKS, episodes=2, hidden=(8,), memory=5, members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
+    noise=0.4,
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -231,6 +236,7 @@ ALGORITHMS = {
     "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
     "mrlm": _case(dataclasses.replace(MRLM_, adapt_every=3), Corridor()),
     "mrlm, continuous": _case(dataclasses.replace(MRLM_, probabilistic=True, planner="cem"), Push()),
+    "rebal, continuous": _case(REBAL, Push()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

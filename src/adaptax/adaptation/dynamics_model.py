@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax.estimators.returns import valid_mean
 from adaptax.learner import Frozen
@@ -89,7 +89,9 @@ class Scales(Frozen):
     def targets(self, row: ModelRow) -> Float[Array, " out"]:
         """δ, ρ and φ as they should be said of a row."""
         mean, deviation = self._outputs
-        return (jnp.concatenate([row.next_obs - row.obs, jnp.stack([row.reward, row.shaping])]) - mean) / deviation
+        return (
+            jnp.concatenate([row.next_obs - row.obs, jnp.stack([row.reward, row.shaping])]) - mean
+        ) / deviation
 
     def restored(self, outputs: Float[Array, " out"]) -> Float[Array, " out"]:
         """s' − s, r and F from δ, ρ and φ."""
@@ -125,7 +127,12 @@ class DynamicsModel:
         return MLP(n_in, self.hidden, outputs, key, jax.nn.relu)
 
     def predict(
-        self, network: MLP, scales: Scales, obs: Float[Array, " d"], action: Array, context: Array | None = None
+        self,
+        network: MLP,
+        scales: Scales,
+        obs: Float[Array, " d"],
+        action: Array,
+        context: Array | None = None,
     ) -> Prediction:
         inputs = [scales.input(obs), encode_action(self.spec.action, action)]
         outputs = network(jnp.concatenate(inputs if context is None else [*inputs, context]))
@@ -215,19 +222,30 @@ class Imagination(eqx.Module):
         one = lambda net, obs, context, noise: self.model.step(net, self.scales, obs, action, context, noise)  # noqa: E731
         return jax.vmap(one)(self.networks, obs, self.context, noise)
 
-    def returns(self, obs: Float[Array, "E d"], sequences: Array, key: Key[Array, ""]) -> Float[Array, " n"]:
-        """Of sequences of actions [n, H, ...] from here: Σ γ^t P(not ended before t) (r_t + F_t), the mean over members.
+    def returns(
+        self,
+        obs: Float[Array, "E d"],
+        sequences: Array,
+        key: Key[Array, ""],
+        steps: Int[Array, ""] | None = None,
+    ) -> Float[Array, " n"]:
+        """Of sequences of actions [n, H, ...] from here: Σ γ^t P(not ended before t) (r_t + F_t), the mean over members; with
+        `steps`, of the first so many of them.
 
         A member goes through a sequence alone (TS∞, Chua et al. 2018); all sequences meet the same noise."""
-        noise = self.noise(key, sequences.shape[1], self.members)
+        horizon = sequences.shape[1]
+        noise = self.noise(key, horizon, self.members)
+        counted = jnp.arange(horizon) < (horizon if steps is None else steps)
 
         def one(sequence: Array) -> Float[Array, ""]:
-            def step(carry: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
-                obs, weight = carry
-                obs, reward, goes_on = self.step(obs, *inputs)
-                return (obs, self.γ * weight * goes_on), weight * reward
+            def step(
+                carry: tuple[Array, Array], inputs: tuple[Array, Array, Array]
+            ) -> tuple[tuple[Array, Array], Array]:
+                (obs, weight), (action, noise, counts) = carry, inputs
+                obs, reward, goes_on = self.step(obs, action, noise)
+                return (obs, self.γ * weight * goes_on), counts * weight * reward
 
             start = obs, jnp.ones(self.members)
-            return jax.lax.scan(step, start, (sequence, noise))[1].sum(0).mean()
+            return jax.lax.scan(step, start, (sequence, noise, counted))[1].sum(0).mean()
 
         return jax.vmap(one)(sequences)

@@ -13,18 +13,20 @@ from jaxtyping import Array, Float, Key
 from adaptax import trees
 from adaptax.adaptation.dynamics_model import DynamicsModel, Imagination, Scales
 from adaptax.adaptation.planning import Planner, left_of
+from adaptax.adaptation.tree_search import TreeSearch
 from adaptax.estimators.q_learning import epsilon_greedy
 from adaptax.learner import Frozen, Learner
 from adaptax.networks.distributions import Distribution, Gaussian
 from adaptax.networks.layers import MLP
-from adaptax.types import Box, Fast, Memory, Out, Spec, Step
+from adaptax.types import Box, Fast, Out, Spec, Step
 
 
 class Wandering(Frozen):
     """How far actions stray from the plan."""
 
     noise: Float[Array, ""]
-    """The standard deviation of a real action, in the policy's units; the probability of a choice made at random."""
+    """The standard deviation of a real action, in the policy's units; the probability of a choice made at random. At 1 the plan
+    does not matter."""
 
 
 class ModelTheta(eqx.Module):
@@ -49,7 +51,7 @@ class PlanningLearner(Learner):
     spec: Spec = eqx.field(static=True)
     model: DynamicsModel = eqx.field(static=True)
     members: int = eqx.field(static=True)
-    planner: Planner
+    planner: Planner | TreeSearch
     γ: Array
     noise: Array
     """`Wandering.noise` on new tasks."""
@@ -83,13 +85,18 @@ class PlanningLearner(Learner):
         imagination = jax.lax.stop_gradient(imagination)
         plan = trees.where(step.first, self.planner.begin(), left_of(memory.plan))
         plan = self.planner(imagination, step.obs.reshape(-1), plan, key)
-        return Out(self.around(plan[0], theta.wandering.noise), jnp.zeros(())), PlanMemory(plan, context)
+        return Out(self.around(plan[0], self.strays(theta, fast)), jnp.zeros(())), PlanMemory(plan, context)
+
+    def strays(self, theta: ModelTheta, fast: Fast) -> Float[Array, ""]:
+        """How far what is done strays from the plan: `Wandering.noise`."""
+        return theta.wandering.noise
 
     def around(self, action: Array, noise: Float[Array, ""]) -> Distribution:
         """The distribution of what is done where the plan says `action`."""
         space = self.spec.action
         if isinstance(space, Box):
-            return Gaussian(action, jnp.log(jnp.broadcast_to(noise, action.shape)))
+            mean = jnp.where(noise < 1, action, 0.0)
+            return Gaussian(mean, jnp.log(jnp.broadcast_to(noise, action.shape)))
         return epsilon_greedy(jax.nn.one_hot(action, space.size), noise, None)
 
 

@@ -1,8 +1,8 @@
 """Planning with a model: of the sequences of actions that are tried in imagination, which is best?
 
-    random shooting   the best of many drawn without looking                                      (Rao 2009; Nagabandi et al. 2018)
-    CEM               a Gaussian is fitted to the best tenth, and drawn from again                (cross-entropy method; Chua et al. 2018)
-    MPPI              the mean of all, weighted by exp(return/λ), is what the next are drawn about (Williams et al. 2017)
+    random shooting   the best of many drawn without looking                         (Nagabandi et al. 2018)
+    CEM               a Gaussian is fitted to the best tenth, and drawn from again   (Chua et al. 2018)
+    MPPI              the next are drawn about the mean, weighted by exp(return/λ)   (Williams et al. 2017)
 
 A plan is carried over: what was not yet done of it is where the next search begins. With choices instead of real actions there is
 shooting alone; `adaptation/tree_search.py` is the other way.
@@ -66,7 +66,9 @@ class Planner(eqx.Module):
             drawn = jax.random.randint(key, (self.candidates, self.horizon), 0, self.space.n)
             return best(score, drawn, plan)
         if self.method == "shooting":
-            return best(score, self.clipped(drawn_anywhere(self.space, key, self.candidates, self.horizon)), plan)
+            return best(
+                score, self.clipped(drawn_anywhere(self.space, key, self.candidates, self.horizon)), plan
+            )
 
         def generation(carry: tuple[Array, Array], key: Key[Array, ""]) -> tuple[tuple[Array, Array], None]:
             mean, deviation = carry

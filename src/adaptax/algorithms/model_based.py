@@ -15,6 +15,7 @@ from adaptax import trees
 from adaptax.adaptation.dynamics_model import DynamicsModel, ModelRow, Scales, blank_row, model_rows
 from adaptax.adaptation.model_based import ModelTheta, PlanningLearner, wandering
 from adaptax.adaptation.planning import Planner
+from adaptax.adaptation.tree_search import TreeSearch, require_mctx
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import RingBuffer
 from adaptax.chunks import chunk_size, mean_gradient
@@ -49,14 +50,17 @@ class ModelBased:
     """Lifetimes that are kept, the newest."""
     max_gradient_norm: float = 10.0
     """Gradients of the outer loop are scaled down to this Euclidean norm."""
-    planner: Literal["shooting", "cem", "mppi"] = "mppi"
-    """How plans are searched for. One choice among a few is planned by shooting with each of these."""
+    planner: Literal["shooting", "cem", "mppi", "gumbel", "stochastic"] = "mppi"
+    """How plans are searched for. gumbel and stochastic search a tree, for one choice among a few; with each of the others that is
+    planned by shooting."""
     horizon: int = 20
     """Steps that a plan looks ahead."""
     candidates: int = 64
-    """Plans tried in one generation."""
+    """Plans tried in one generation; in a tree the simulations times what each tries at its leaf."""
     generations: int = 1
     """Of CEM and MPPI; shooting has one."""
+    simulations: int = 8
+    """Of a tree search, each of which adds a leaf."""
     smoothness: float = 0.8
     """CEM and MPPI: how far the noise of one step is that of the step before, 0 to 1."""
     temperature: float = 0.1
@@ -65,7 +69,7 @@ class ModelBased:
     """Discount γ in plans."""
     training_noise: float = 0.3
     """How far actions stray from the plan in meta-training: the standard deviation of a real action, where -1..1 is the range;
-    the probability of a choice made at random. In the first meta-update it is 1."""
+    the probability of a choice made at random. In the first meta-update it is 1, and there is no plan."""
     noise: float = 0.02
     """The same on new tasks."""
 
@@ -78,16 +82,27 @@ class ModelBased:
                 "something else; take rl2 or maml."
             )
 
+        if self.planner in ("gumbel", "stochastic"):
+            if not isinstance(spec.action, Discrete):
+                raise AdaptaxError(
+                    f"A tree is searched for one choice among a few, and '{spec.name}' takes real actions; plan with mppi."
+                )
+            require_mctx()
         if not self.smoothness < 1:
             raise AdaptaxError(f"smoothness must be below 1, not {self.smoothness}: no noise is left at 1.")
 
     def learner_parts(self, spec: Spec, context: int = 0) -> dict[str, Any]:
         """What every planning learner is made of; members are told a context of this length."""
         assert isinstance(spec.action, Box | Discrete)
-        planner = Planner(
-            spec.action, self.planner, self.horizon, self.candidates, self.generations,
-            jnp.array(self.smoothness), jnp.array(self.temperature),
-        )  # fmt: skip
+        if self.planner in ("gumbel", "stochastic"):
+            assert isinstance(spec.action, Discrete)
+            rollouts = max(1, self.candidates // (self.simulations * spec.action.n))
+            planner = TreeSearch(spec.action, self.planner, self.horizon, self.simulations, rollouts)
+        else:
+            planner = Planner(
+                spec.action, self.planner, self.horizon, self.candidates, self.generations,
+                jnp.array(self.smoothness), jnp.array(self.temperature),
+            )  # fmt: skip
         model = DynamicsModel(spec, self.hidden, self.probabilistic, context)
         return {
             "spec": spec, "model": model, "members": self.members, "planner": planner, "γ": jnp.array(self.gamma),
@@ -149,7 +164,7 @@ class ModelBasedAlgorithm(Algorithm):
         return dataclasses.replace(state, aux=RingBuffer.of(one, self.lifetimes))
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
-        # A plan made with a model that knows nothing is no better than chance, but far less varied.
+        # A plan made with a model that knows nothing is no better than chance, far less varied, and may lead anywhere.
         return Behaviour(wandering(state.theta, jnp.where(state.updates == 0, 1.0, self.training_noise)))
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:

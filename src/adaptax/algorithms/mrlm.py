@@ -60,6 +60,9 @@ class MRLM(ModelBased):
     """A step size is learned for each weight."""
     inner_max_norm: float = 10.0
     """Gradients of a fit are scaled down to this Euclidean norm."""
+    explore: float = 0.0
+    """`noise` is at least this until the model has been fitted for the first time: where to plan without knowing the task is to
+    stay, and staying shows nothing."""
     adapt_every: int = 0
     """Steps of a new task between fits, which then go on within an episode; 0: it is fitted after each episode."""
 
@@ -83,6 +86,8 @@ class FittedModelLearner(PlanningLearner):
     inner_steps: int = eqx.field(static=True)
     rule: SGD | LearnedRates
     inner_max_norm: Array
+    explore: Array
+    """The least that actions stray before the first fit."""
 
     def new_adaptation(self, networks: MLP, key: Key[Array, ""]) -> Any:
         """ψ, leaves [E, ...]; None where no step size is learned."""
@@ -94,6 +99,10 @@ class FittedModelLearner(PlanningLearner):
     def known(self, theta: ModelTheta, fast: ModelFast, context, step: Step):
         return fast.networks, None, context
 
+    def strays(self, theta: ModelTheta, fast: ModelFast) -> Float[Array, ""]:
+        noise = theta.wandering.noise
+        return jnp.where(fast.window.size == 0, jnp.maximum(noise, self.explore), noise)
+
     def adapt(self, theta: ModelTheta, fast: ModelFast, batch: Step, key) -> ModelFast:
         seen = model_rows(batch), batch.valid
         window = fast.window.add(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[batch.valid.ndim :]), seen))
@@ -101,9 +110,7 @@ class FittedModelLearner(PlanningLearner):
         fit = lambda network, ψ: self.fitted(network, ψ, theta.scales, window.rows, counts)  # noqa: E731
         return ModelFast(jax.vmap(fit)(theta.networks, theta.adaptation), window)
 
-    def fitted(
-        self, network: MLP, ψ: Any, scales: Scales, rows: ModelRow, valid: Bool[Array, " n"]
-    ) -> MLP:
+    def fitted(self, network: MLP, ψ: Any, scales: Scales, rows: ModelRow, valid: Bool[Array, " n"]) -> MLP:
         """ONE member after `inner_steps` steps on the loss of the valid ones of rows [n], as far as learners see it."""
 
         def step(network: MLP, _: None) -> tuple[MLP, None]:
@@ -127,6 +134,7 @@ class MRLMAlgorithm(ModelBasedAlgorithm):
         learner = FittedModelLearner(
             **config.learner_parts(spec), window=config.window, inner_steps=config.inner_steps,
             rule=LearnedRates(lr) if config.learned_inner_lr else SGD(lr), inner_max_norm=jnp.array(config.inner_max_norm),
+            explore=jnp.array(config.explore),
         )  # fmt: skip
         self.adapt_every, self.query = config.adapt_every, config.query
         super().__init__(config, learner, self.layout_of(config.episodes, learner))
@@ -171,4 +179,8 @@ class MRLMAlgorithm(ModelBasedAlgorithm):
             one = lambda row: learner.model.squared_error(network, scales, row)  # noqa: E731
             return valid_mean(jax.vmap(one)(query), judged)
 
-        return loss, {"model_loss": loss, "model_error_before_adaptation": error(network), "model_error": error(fitted)}
+        return loss, {
+            "model_loss": loss,
+            "model_error_before_adaptation": error(network),
+            "model_error": error(fitted),
+        }

@@ -1,0 +1,174 @@
+"""Model-based meta-RL: beside model-free methods, planners beside one another, and recovery from a change in mid-episode."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from adaptax import keys, statistics
+from adaptax.adaptation.dynamics_model import model_rows
+from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.mrlm import MRLM
+from adaptax.algorithms.rl2 import RL2
+from adaptax.chunks import map_tasks
+from adaptax.collection.collect import collect_task
+from adaptax.estimators.returns import valid_mean
+from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, test_tasks
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
+from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
+from adaptax.reproduction.learning import SEEDS, train_as_long
+from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.pendulum import Pendulum
+from adaptax.training.program import lifetime_keys
+from adaptax.training.run import Run
+from adaptax.training.train import Report
+from adaptax.types import Layout
+
+# --- beside model-free methods -------------------------------------------------------------------
+
+EPISODES = 2
+"""Of the new task: one to get to know it, and one that counts."""
+TIMES = (1, 10, 40)
+"""As many times the environment steps of MRLM the others are trained with."""
+RIVALS = {"rl2": RL2(tasks=16, episodes=EPISODES), "maml": MAML(tasks=10, streams=4)}
+MODEL_TASKS = 30
+"""Unseen tasks on which the model's error is measured, for each seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """A model-based learner on a family, and the model-free ones beside it."""
+
+    family: TaskFamily
+    method: Method
+    times: tuple[int, ...] = TIMES
+
+
+PENDULUM = Learning(Pendulum(), Method("mrlm", MRLM(), 5))
+
+
+def compared(problem: Learning, directory: Path, report: Report) -> Outcome:
+    """Return before and after adaptation: of MRLM, the multi-task learner, and RL² and MAML that have seen as much, and more."""
+    family, name = problem.family, problem.method.name
+    runs = trained(problem.method, family, directory, report)
+    result = evaluate(runs, "test", TASKS, EPISODES, label=name)
+    result.save(directory / name / "evaluation" / "test.safetensors")
+    curve = result.curve()
+    adapted = curve[:, :, -1]
+    before, after = model_errors(runs, family)
+    shown = [row(name, runs, curve, result.consumed(), (f"{before:.3f}", f"{after:.3f}", ""))]
+    folders = [run.directory for run in runs if run.directory]
+
+    def beside(label: str, times: int, **how: Any) -> np.ndarray:
+        members = [
+            train_as_long(
+                family, times * run.env_steps, run.seed, directory / label / f"seed-{run.seed}", report, **how
+            )
+            for run in runs
+        ]
+        found = evaluate(members, "test", TASKS, None if label == "maml" else EPISODES, label=label)
+        lead = in_words(difference(adapted, found.curve()[:, :, -1]))
+        shown.append(row(label, members, found.curve(), found.consumed(), ("", "", lead)))
+        if times == 1:
+            folders.extend(run.directory for run in members if run.directory)
+        return found.curve()[:, :, -1]
+
+    compromise = beside("multi-task", 1)
+    rivals = {
+        (label, times): beside(label, times, config=config)
+        for label, config in RIVALS.items()
+        for times in problem.times
+    }
+    table = Table(
+        f"{family.spec.name}: return of an episode, {SEEDS} seeds × {TASKS} unseen tasks",
+        (
+            "",
+            "training steps",
+            "unadapted",
+            "adapted",
+            "steps used",
+            "model error",
+            "fitted",
+            f"lead of {name}",
+        ),
+        shown,
+        "Steps used: of the new task, before the episode that counts. Model error: mean squared error of the next observation and "
+        "reward on the second episode, in units of their variances, before and after the fit to the first. Lead: with its 95% "
+        "interval, over the learner's adapted return.",
+    )
+    gains = {
+        "its unadapted self": difference(adapted, curve[:, :, 0]),
+        "the multi-task learner": difference(adapted, compromise),
+    }
+    words = " and ".join(f"{other} by {in_words(gain)}" for other, gain in gains.items())
+    claims = [Claim(f"{name}: adapted it beats {words}", min(low for _, low, _ in gains.values()) > 0)]
+    for label in RIVALS:
+        reached = [t for t in problem.times if difference(rivals[label, t], adapted)[2] >= 0]
+        said = f"only with {reached[0]} times" if reached else f"not even with {problem.times[-1]} times"
+        claims.append(
+            Claim(
+                f"{label} comes up to {name} {said} as many environment steps",
+                not reached or reached[0] >= 10,
+            )
+        )
+    return Outcome([table], claims, folders)
+
+
+def row(
+    label: str, runs: Sequence[Run], curve: np.ndarray, consumed: np.ndarray, rest: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Of the table: a learner at one length of training."""
+    steps = float(np.mean([run.env_steps for run in runs]))
+    adapted = curve[:, :, -1]
+    low, high = statistics.interval(adapted, "mean")
+    unadapted = f"{curve[:, :, 0].mean():.1f}" if curve.shape[2] > 1 else ""
+    return (
+        label,
+        f"{steps:,.0f}",
+        unadapted,
+        f"{adapted.mean():.1f} [{low:.1f}, {high:.1f}]",
+        f"{consumed[-1]:,.0f}",
+        *rest,
+    )
+
+
+def model_errors(runs: Sequence[Run], family: TaskFamily) -> tuple[float, float]:
+    """Mean squared error on a task's second episode of the model before and after its fit to the first one."""
+    layout = Layout(2, 1, family.spec.episode_steps, episodes=1)
+    tasks = test_tasks(family, "test", MODEL_TASKS, EVALUATION_SEED)
+
+    @eqx.filter_jit
+    def errors(learner, theta, task_keys):
+        def one_task(inputs):
+            task, key = inputs
+            fast = learner.begin(theta, keys.begin(key), None)
+            rounds, fitted, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
+            rows = jax.tree.map(lambda x: x[1, 0], (model_rows(rounds), rounds.valid))
+
+            def error(networks):
+                one = lambda network, row: learner.model.squared_error(network, theta.scales, row)  # noqa: E731
+                return valid_mean(
+                    jax.vmap(lambda row: jax.vmap(one, (0, None))(networks, row).mean())(rows[0]), rows[1]
+                )
+
+            return error(theta.networks), error(fitted.networks)
+
+        return map_tasks(one_task, (tasks, task_keys), MODEL_TASKS)
+
+    found = [
+        errors(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), MODEL_TASKS))
+        for run in runs
+    ]
+    before, after = (float(np.mean([np.asarray(pair[i]) for pair in found])) for i in range(2))
+    return before, after
+
+
+def mrlm_pendulum(directory: Path, report: Report) -> Outcome:
+    return compared(PENDULUM, directory, report)
