@@ -111,16 +111,11 @@ class ReBALAlgorithm(ModelBasedAlgorithm):
     def loss(self, network, adaptation: GRU, scales, seen: Seen, key):
         """Of all steps of the lifetime, each told what was seen before it."""
         learner, rows = self.learner, seen.rows
-        before = jax.tree.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), rows)
-        start = jnp.arange(self.rows) == 0
-        xs = jax.vmap(lambda *row: learner.reading(scales, *row))(
-            rows.obs, before.obs, before.action, before.reward, seen.first, start
-        )
+        xs = self.readings(scales, seen)
         nothing = jnp.zeros(learner.memory)
         contexts = adaptation.unroll(nothing, xs, seen.valid)
-        loss = valid_mean(
-            jax.vmap(lambda row, h: learner.model.loss(network, scales, row, h))(rows, contexts), seen.valid
-        )
+        one = lambda row, h: learner.model.loss(network, scales, row, h)  # noqa: E731
+        loss = valid_mean(jax.vmap(one)(rows, contexts), seen.valid)
 
         def error(contexts: Float[Array, "n h"]) -> Float[Array, ""]:
             one = lambda row, h: learner.model.squared_error(network, scales, row, h)  # noqa: E731
@@ -133,6 +128,13 @@ class ReBALAlgorithm(ModelBasedAlgorithm):
             "model_error_before_adaptation": error(unknown),
             "model_error": error(contexts),
         }
+
+    def readings(self, scales: Scales, seen: Seen) -> Float[Array, "n x"]:
+        """What the GRU saw of each row of a lifetime, as `RecurrentModelLearner.known` shows it."""
+        before = jax.tree.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), seen.rows)
+        start = jnp.arange(self.rows) == 0
+        read = lambda *row: self.learner.reading(scales, *row)  # noqa: E731
+        return jax.vmap(read)(seen.rows.obs, before.obs, before.action, before.reward, seen.first, start)
 
     def as_first(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """What is read of a row, as if nothing had been before it."""
