@@ -41,7 +41,7 @@ class ModelBased:
     probabilistic: bool = False
     """Members say how sure they are, and imagined steps are drawn; else they say what is most likely."""
     lr: float = 5e-3
-    """Adam's step size in the outer loop."""
+    """Adam's step size in the outer loop; within each meta-update it falls to a tenth, so that what is planned with is at rest."""
     gradient_steps: int = 500
     """Outer gradient steps in one meta-update."""
     meta_batch: int = 8
@@ -181,19 +181,20 @@ class ModelBasedAlgorithm(Algorithm):
             losses, metrics = jax.vmap(one)(theta.networks, theta.adaptation, *inputs)
             return losses.sum(), jax.tree.map(jnp.mean, metrics)
 
-        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Metrics]:
-            params, opt_state = carry
+        def step(carry: Any, inputs: tuple[Array, Key[Array, ""]]) -> tuple[Any, Metrics]:
+            (params, opt_state), (lr, key) = carry, inputs
             k_draw, k_loss = jax.random.split(key)
             seen = lifetimes.sample(k_draw, self.meta_batch * members)
             data = seen, jax.random.split(k_loss, self.meta_batch * members)
             data = jax.tree.map(lambda x: x.reshape(self.meta_batch, members, *x.shape[1:]), data)
             gradient, metrics = mean_gradient(loss, params, data, chunk)
             direction, opt_state = self.optimizer.update(gradient, opt_state)
-            params = trees.add(params, trees.scale(-self.lr, direction))
+            params = trees.add(params, trees.scale(-lr, direction))
             return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
 
+        falling = self.lr * jnp.linspace(1.0, 0.1, self.gradient_steps)
         (trained, opt_state), metrics = jax.lax.scan(
-            step, (trained, state.opt_state), jax.random.split(key, self.gradient_steps)
+            step, (trained, state.opt_state), (falling, jax.random.split(key, self.gradient_steps))
         )
         after = TrainState(eqx.combine(trained, frozen), opt_state, state.key, state.updates, lifetimes)
         return after, jax.tree.map(jnp.mean, metrics)
