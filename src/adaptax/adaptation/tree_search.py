@@ -41,11 +41,11 @@ def imported() -> Any:
 
 
 class Node(eqx.Module):
-    """Where a branch has led: B = 1 in all leaves, as mctx has it."""
+    """Where a branch has led: leaves [B, ...] with B = 1, as mctx has it."""
 
-    obs: Float[Array, "B E d"]
-    depth: Int[Array, " B"]
-    action: Int[Array, " B"]
+    obs: Float[Array, "*B E d"]
+    depth: Int[Array, "*B"]
+    action: Int[Array, "*B"]
     """The choice made there, where chance has not yet answered it."""
 
 
