@@ -11,7 +11,7 @@ from laws.learners import ALGORITHMS
 from adaptax import trees
 from adaptax.algorithms.model_based import in_order
 
-CASE = ALGORITHMS["rebal, continuous"]
+CASE = ALGORITHMS["rebal"]
 
 
 def check_readings() -> None:

@@ -182,7 +182,7 @@ MAML_DQN = MAMLDQN(
 )  # fmt: skip
 MRLM_ = MRLM(
     tasks=TASKS, episodes=2, hidden=(8,), members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
-    window=6, query=3, inner_steps=2, noise=0.4,
+    window=6, query=3, inner_steps=2, noise=0.4, adapt_every=3, probabilistic=True, planner="cem",
 )  # fmt: skip
 REBAL = ReBAL(
     tasks=TASKS, episodes=2, hidden=(8,), memory=5, members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
@@ -234,9 +234,8 @@ ALGORITHMS = {
     "dqn, masked": _case(dataclasses.replace(DQN_, fine_tune_steps=3), GatedCorridor()),
     "maml-dqn": _case(MAML_DQN, Corridor()),
     "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
-    "mrlm": _case(dataclasses.replace(MRLM_, adapt_every=3), Corridor()),
-    "mrlm, continuous": _case(dataclasses.replace(MRLM_, probabilistic=True, planner="cem"), Push()),
-    "rebal, continuous": _case(REBAL, Push()),
+    "mrlm, continuous": _case(MRLM_, Push()),
+    "rebal": _case(REBAL, Corridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -170,7 +170,7 @@ class MRLMAlgorithm(ModelBasedAlgorithm):
         counts = (before >= 0) & (before >= now - size)
         fitted = learner.fitted(network, adaptation, scales, support, counts)
 
-        last = self.rows - 1
+        last = seen.valid.shape[0] - 1
         query = trees.index(seen.rows, jnp.minimum(after, last))
         judged = (after <= last) & seen.valid[jnp.minimum(after, last)]
         loss = learner.model.mean_loss(fitted, scales, query, judged)

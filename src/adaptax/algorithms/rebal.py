@@ -132,7 +132,7 @@ class ReBALAlgorithm(ModelBasedAlgorithm):
     def readings(self, scales: Scales, seen: Seen) -> Float[Array, "n x"]:
         """What the GRU saw of each row of a lifetime, as `RecurrentModelLearner.known` shows it."""
         before = jax.tree.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), seen.rows)
-        start = jnp.arange(self.rows) == 0
+        start = jnp.arange(seen.first.shape[0]) == 0
         read = lambda *row: self.learner.reading(scales, *row)  # noqa: E731
         return jax.vmap(read)(seen.rows.obs, before.obs, before.action, before.reward, seen.first, start)
 
