@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -183,3 +184,27 @@ class Draws(TaskFamily):
         obs = jnp.stack([0.0, jax.random.normal(key)])
         ended = state.elapsed == 1
         return Dice(state.elapsed + 1), Outcome(obs, jnp.zeros(()), ended, jnp.array(False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Steer(TaskFamily):
+    """A point on a line is paid minus its distance from 1; in half of the tasks actions work the other way round.
+
+    It gets there in two steps, for −0.5 in all.
+    """
+
+    BEST: ClassVar = -0.5
+
+    @property
+    def spec(self):
+        return Spec("steer", (1,), Box((-1.0,), (1.0,)), episode_steps=10, episodes=2, ood=False)
+
+    def sample(self, key, split):
+        return 2.0 * jax.random.bernoulli(key) - 1.0
+
+    def reset(self, key, task):
+        return jnp.zeros(()), jnp.zeros(1)
+
+    def step(self, key, state, action, task):
+        x = jnp.clip(state + 0.5 * task * action[0], -2.0, 2.0)
+        return x, Outcome(x[None], -jnp.abs(x - 1.0), jnp.array(False), jnp.array(False))

@@ -34,6 +34,7 @@ FACES = {
     "algorithms.few_shot",
     "algorithms.inner_training",
     "algorithms.memory_ppo",
+    "algorithms.model_based",
     "algorithms.registry",
     "algorithms",
 }

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.maml_dqn import MAMLDQN
     from adaptax.algorithms.metanet import MetaNet
+    from adaptax.algorithms.mrlm import MRLM
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
     from adaptax.algorithms.random_policy import RandomPolicy
+    from adaptax.algorithms.rebal import ReBAL
     from adaptax.algorithms.registry import defaults
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
@@ -51,6 +53,7 @@ __all__ = [
     "L2O",
     "MAML",
     "MAMLDQN",
+    "MRLM",
     "PEARL",
     "RL2",
     "SNAIL",
@@ -65,6 +68,7 @@ __all__ = [
     "ProMP",
     "Progress",
     "RandomPolicy",
+    "ReBAL",
     "Reptile",
     "Run",
     "Transformer",
@@ -91,6 +95,7 @@ _PLACES = {
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MAMLDQN": "adaptax.algorithms.maml_dqn",
+    "MRLM": "adaptax.algorithms.mrlm",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PEARL": "adaptax.algorithms.pearl",
@@ -98,6 +103,7 @@ _PLACES = {
     "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",
     "RL2": "adaptax.algorithms.rl2",
+    "ReBAL": "adaptax.algorithms.rebal",
     "Reptile": "adaptax.algorithms.reptile",
     "SNAIL": "adaptax.algorithms.snail",
     "RandomPolicy": "adaptax.algorithms.random_policy",

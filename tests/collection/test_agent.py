@@ -13,6 +13,7 @@ from adaptax import keys
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.metanet import MetaNet
+from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
@@ -79,6 +80,32 @@ def test_the_agent_gives_the_lifetime_of_the_collector(name):
     np.testing.assert_allclose(rewards, np.asarray(rounds.reward)[valid], rtol=2e-4, atol=1e-5)
     assert agent.adaptations == 2
     assert agent.episodes == layout.rounds * layout.streams * layout.episodes
+
+
+def test_an_agent_adapts_in_mid_episode_as_the_collector_does():
+    """Rounds of three steps, episodes of five."""
+    config = MRLM(hidden=(8,), horizon=3, candidates=8, window=6, inner_steps=1, adapt_every=3)
+    algorithm = config.build(FAMILY.spec)
+    theta = algorithm.learner.init(jax.random.key(1))
+    layout, task, key = algorithm.test_layout(3), jnp.array([0.3, -0.2]), jax.random.key(4)
+    fast = algorithm.learner.begin(theta, keys.begin(key), None)
+    rounds, _, _ = collect_task(algorithm.learner, FAMILY, theta, fast, task, layout, key, False)
+    agent = Agent(algorithm.learner, layout, FAMILY.spec, theta, 4)
+    rewards, elapsed = [], 0
+    state, obs = FAMILY.reset(keys.row(keys.stream(key, 0, 0), 0, keys.RESET), task)
+    for k in range(layout.rounds):
+        stream_key = keys.stream(key, k, 0)
+        for t in range(layout.steps):
+            action = jnp.asarray(agent.act(np.asarray(obs)))
+            state, out = FAMILY.step(keys.row(stream_key, t, keys.STEP), state, action, task)
+            elapsed = (elapsed + 1) % FAMILY.spec.episode_steps
+            agent.observe(float(out.reward), bool(out.terminated), elapsed == 0, np.asarray(out.obs))
+            rewards.append(float(out.reward))
+            obs = out.obs
+            if elapsed == 0:
+                state, obs = FAMILY.reset(keys.row(stream_key, t + 1, keys.RESET), task)
+    np.testing.assert_allclose(rewards, np.asarray(rounds.reward).reshape(-1), rtol=2e-4, atol=1e-5)
+    assert (agent.adaptations, agent.episodes) == (layout.rounds, 3)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -193,6 +193,19 @@ def test_rows_after_the_last_episode_count_for_none():
     assert success is None
 
 
+def test_rounds_that_the_environment_goes_on_across_are_read_as_one():
+    """Two streams of three rounds of two steps; of the episodes that end in them the first two count."""
+    rewards = jnp.array([[[1.0, 2.0]] * 2, [[4.0, 8.0]] * 2, [[16.0, 32.0]] * 2]) * jnp.array([[1.0], [10.0]])
+    episode = jnp.array([[[0, 0], [3, 3]], [[0, 1], [4, 4]], [[1, 2], [4, 4]]])
+    step = Step(
+        obs=rewards, prev_action=rewards, prev_reward=rewards, first=rewards > 99, episode=episode, reward=rewards,
+        valid=jnp.ones((3, 2, 2), bool),
+    )  # fmt: skip
+    returns, lengths, _ = per_episode(step, Layout(3, 2, 2, 2, carry=True))
+    assert returns.tolist() == [[[7.0, 24.0], [30.0, 600.0]]]
+    assert lengths.tolist() == [[[3, 2], [2, 4]]]
+
+
 def test_a_result_is_what_was_saved(tmp_path):
     family = LeftOrRight()
     result = evaluate(stub_run(family, whole_episodes(family)), tasks=9)

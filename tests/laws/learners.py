@@ -22,9 +22,11 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.metanet import MetaNet
+from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
+from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
@@ -178,6 +180,14 @@ MAML_DQN = MAMLDQN(
     tasks=TASKS, inner_rounds=1, inner_steps=2, inner_lr=0.1, inner_batch=5, inner_copy_every=1, hidden=(8, 8), gradient_steps=3,
     meta_batch=2, lifetimes=6, copy_every=2, last_epsilon=0.5, epsilon_steps=30,
 )  # fmt: skip
+MRLM_ = MRLM(
+    tasks=TASKS, episodes=2, hidden=(8,), members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
+    window=6, query=3, inner_steps=2, noise=0.4, adapt_every=3, probabilistic=True, planner="cem",
+)  # fmt: skip
+REBAL = ReBAL(
+    tasks=TASKS, episodes=2, hidden=(8,), memory=5, members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
+    noise=0.4,
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -224,6 +234,8 @@ ALGORITHMS = {
     "dqn, masked": _case(dataclasses.replace(DQN_, fine_tune_steps=3), GatedCorridor()),
     "maml-dqn": _case(MAML_DQN, Corridor()),
     "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
+    "mrlm, continuous": _case(MRLM_, Push()),
+    "rebal": _case(REBAL, Corridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -10,10 +10,21 @@ from adaptation import (
     test_fast_weights,
     test_implicit,
     test_learned_optimizer,
+    test_planning,
     test_posterior,
+    test_tree_search,
     test_update_rules,
 )
-from algorithms import test_dqn, test_emaml, test_metanet, test_pearl, test_promp, test_varibad
+from algorithms import (
+    test_dqn,
+    test_emaml,
+    test_metanet,
+    test_mrlm,
+    test_pearl,
+    test_promp,
+    test_rebal,
+    test_varibad,
+)
 from collection import test_host
 from crosscheck import test_meta_gradients
 from estimators import test_q_learning, test_returns, test_sac, test_too_far
@@ -43,6 +54,7 @@ from tasks import (
     test_mdp_policies,
     test_mountain_car,
     test_pendulum,
+    test_perturbed,
     test_two_step,
 )
 
@@ -57,6 +69,8 @@ OUTER = "adaptax.outer"
 CAUSAL = "adaptax.networks.causal"
 RL2, MEMORY_PPO = "adaptax.algorithms.rl2", "adaptax.algorithms.memory_ppo"
 MAML = "adaptax.algorithms.maml"
+MRLM = "adaptax.algorithms.mrlm"
+MODEL, PLANNING = "adaptax.adaptation.dynamics_model", "adaptax.adaptation.planning"
 PROMP = "adaptax.algorithms.promp"
 EMAML = "adaptax.algorithms.emaml"
 VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
@@ -712,6 +726,44 @@ MUTANTS = {
         "jax.lax.stop_gradient(ravel_pytree(gradient)[0])",
         "ravel_pytree(gradient)[0]",
         test_metanet.check_constant,
+    ),
+    # planning with a model
+    "shaping is seen in a new task": Mutant(
+        f"{MODEL}:DynamicsModel.loss", "error[:-1] if seen else error", "error", test_planning.check_loss_by_hand
+    ),
+    "an imagined episode goes on after its end": Mutant(
+        f"{MODEL}:Imagination.returns", "weight * goes_on", "weight", test_planning.check_imagined_return
+    ),
+    "MPPI prefers what is bad": Mutant(
+        f"{PLANNING}:weighted_mean", "returns / scale", "-returns / scale", test_planning.check_weights
+    ),
+    "CEM is fitted to the worst": Mutant(
+        f"{PLANNING}:elite_moments", "top_k(returns", "top_k(-returns", test_planning.check_elites
+    ),
+    "smooth noise fades": Mutant(f"{PLANNING}:coloured", "jnp.sqrt(1.0 - β**2)", "(1.0 - β)", test_planning.check_noise),
+    "a fit begins where the last one ended": Mutant(
+        f"{MRLM}:FittedModelLearner.adapt", "jax.vmap(fit)(theta.networks", "jax.vmap(fit)(fast.networks", test_mrlm.check_fit
+    ),
+    "a fit counts as a constant": Mutant(
+        f"{MRLM}:FittedModelLearner.fitted",
+        "trees.add(network, Δ)",
+        "trees.add(network, jax.lax.stop_gradient(Δ))",
+        test_mrlm.check_meta_gradient,
+    ),
+    "a lifetime is kept with its empty rows first": Mutant(
+        "adaptax.algorithms.model_based:in_order", "~flat.valid", "flat.valid", test_mrlm.check_order
+    ),
+    "a model is told of the action that it is to judge": Mutant(
+        "adaptax.algorithms.rebal:ReBALAlgorithm.readings", "before.action", "seen.rows.action", test_rebal.check_readings
+    ),
+    "leaves look beyond the horizon": Mutant(
+        "adaptax.adaptation.tree_search:TreeSearch.values",
+        "self.horizon - node.depth",
+        "self.horizon",
+        test_tree_search.check_leaves,
+    ),
+    "physics never change": Mutant(
+        "adaptax.tasks.perturbed:Perturbed.step", "elapsed >= self.at", "False", test_perturbed.check_change
     ),
     # simulators with hidden physics
     "no task is flipped": Mutant(

@@ -15,10 +15,12 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.maml_dqn import MAMLDQN
 from adaptax.algorithms.metanet import MetaNet
+from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.random_policy import RandomPolicy
+from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
@@ -286,6 +288,28 @@ ENTRIES: dict[str, Entry] = {
         DQN(),
         learns_on=(),
         updates=300,
+    ),
+    "mrlm": Entry(
+        "a model that a few gradient steps fit to the task, and planning with it (Nagabandi et al. 2019)",
+        "gradient",
+        MRLM(),
+        learns_on=(),
+        paper=MRLM(
+            tasks=10, hidden=(512, 512, 512), members=1, window=16, query=16, inner_steps=1, inner_lr=1e-3, lr=1e-3, meta_batch=10,
+            planner="shooting", horizon=10, candidates=500, adapt_every=10,
+        ),
+        updates=5,
+    ),
+    "rebal": Entry(
+        "a model that remembers the task's steps, and planning with it (Nagabandi et al. 2019)",
+        "context",
+        ReBAL(),
+        learns_on=(),
+        paper=ReBAL(
+            tasks=10, hidden=(512, 512), members=1, memory=256, lr=1e-2, meta_batch=10, planner="shooting", horizon=10,
+            candidates=500,
+        ),
+        updates=5,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
         supervised=JOINT,

@@ -27,7 +27,7 @@ class Agent:
         agent.observe(reward, terminated, truncated, next_observation)
 
     It does what the collectors do, with the same keys: K rounds, in each N streams one after the other, E episodes a stream.
-    After a round it adapts; there is no last round.
+    After a round it adapts; there is no last round. Where the layout carries the environment over, N is 1.
     """
 
     def __init__(self, learner: Learner, layout: Layout, spec: Spec, theta: Theta, seed: int = 0):
@@ -44,7 +44,7 @@ class Agent:
 
     @property
     def adaptations(self) -> int:
-        """How often the learner has adapted between episodes (a learner that remembers does so within them)."""
+        """How often the learner has adapted between rounds (a learner that remembers does so within them)."""
         return int(self._state.k)
 
     def act(self, observation: Any, modal: bool = False, action_mask: Any = None) -> Any:
@@ -116,8 +116,10 @@ class Agent:
             s.episode[n] += 1
             s.episodes = np.int32(s.episodes + 1)
             s.in_stream = np.int32(s.in_stream + 1)
-            if s.in_stream >= (self.layout.episodes or 1):
-                self._next_stream()
+        # Where the environment goes on across rounds, a round is over after its steps, in mid-episode too.
+        over = s.t == self.layout.steps if self.layout.carry else s.in_stream >= (self.layout.episodes or 1)
+        if over:
+            self._next_stream()
 
     def _next_stream(self) -> None:
         s = self._state

@@ -173,14 +173,20 @@ def _ask(learner, theta, family, adaptations, tasks, task_keys, split):
 def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Return, length and success [K, N, E] of the episodes in Step[K, N, T].
 
-    An episode is what one value of `Step.episode` marks within a round; nothing is pooled, and none is stopped early.
+    An episode is what one value of `Step.episode` marks within a round; nothing is pooled, and none is stopped early. Where the
+    environment goes on across rounds they are read as one, K = 1.
     """
     episodes = layout.episodes
     assert episodes is not None, "evaluation counts whole episodes"
+    if layout.carry:
+        rounds = jax.tree.map(
+            lambda x: jnp.moveaxis(x, 1, 0).reshape(1, layout.streams, -1, *x.shape[3:]), rounds
+        )
 
     def stream(steps: Step):
         index = steps.episode - steps.episode[0]
-        index = jnp.where(steps.valid, index, episodes)  # invalid rows count for no episode
+        # Invalid rows count for no episode, nor do those of one that nobody asked for.
+        index = jnp.where(steps.valid, jnp.minimum(index, episodes), episodes)
         sums = lambda x: jax.ops.segment_sum(x, index, episodes + 1)[:-1]  # noqa: E731
         success = None if steps.success is None else sums(steps.success.astype(jnp.int32)) > 0
         return sums(steps.reward), sums(jnp.ones_like(index)), success

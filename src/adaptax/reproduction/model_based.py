@@ -1,0 +1,294 @@
+"""Model-based meta-RL: beside model-free methods, planners beside one another, and recovery from a change in mid-episode."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from adaptax import keys, statistics
+from adaptax.adaptation.dynamics_model import model_rows
+from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.mrlm import MRLM
+from adaptax.algorithms.rl2 import RL2
+from adaptax.chunks import map_tasks
+from adaptax.collection.collect import collect_task
+from adaptax.estimators.returns import valid_mean
+from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, test_tasks
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
+from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
+from adaptax.reproduction.learning import SEEDS, train_as_long
+from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.cartpole import CartPole
+from adaptax.tasks.pendulum import Pendulum
+from adaptax.tasks.perturbed import Perturbed
+from adaptax.training.program import lifetime_keys
+from adaptax.training.run import Run
+from adaptax.training.train import Report
+from adaptax.types import Layout
+
+# --- beside model-free methods -------------------------------------------------------------------
+
+EPISODES = 2
+"""Of the new task: one to get to know it, and one that counts."""
+TIMES = (1, 10, 40)
+"""As many times the environment steps of MRLM the others are trained with."""
+RIVALS = {"rl2": RL2(tasks=16, episodes=EPISODES), "maml": MAML(tasks=10, streams=4)}
+MODEL_TASKS = 30
+"""Unseen tasks on which the model's error is measured, for each seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """A model-based learner on a family, and the model-free ones beside it."""
+
+    family: TaskFamily
+    method: Method
+    times: tuple[int, ...] = TIMES
+
+
+PENDULUM = Learning(Pendulum(), Method("mrlm", MRLM(), 5))
+
+
+def compared(problem: Learning, directory: Path, report: Report) -> Outcome:
+    """Return before and after adaptation: of MRLM, the multi-task learner, and RL² and MAML that have seen as much, and more."""
+    family, name = problem.family, problem.method.name
+    runs = trained(problem.method, family, directory, report)
+    result = evaluate(runs, "test", TASKS, EPISODES, label=name)
+    result.save(directory / name / "evaluation" / "test.safetensors")
+    curve = result.curve()
+    adapted = curve[:, :, -1]
+    before, after = model_errors(runs, family)
+    shown = [row(name, runs, curve, result.consumed(), (f"{before:.3f}", f"{after:.3f}", ""))]
+    folders = [run.directory for run in runs if run.directory]
+
+    def beside(label: str, times: int, **how: Any) -> np.ndarray:
+        members = [
+            train_as_long(
+                family, times * run.env_steps, run.seed, directory / label / f"seed-{run.seed}", report, **how
+            )
+            for run in runs
+        ]
+        found = evaluate(members, "test", TASKS, None if label == "maml" else EPISODES, label=label)
+        lead = in_words(difference(adapted, found.curve()[:, :, -1]))
+        shown.append(row(label, members, found.curve(), found.consumed(), ("", "", lead)))
+        if times == 1:
+            folders.extend(run.directory for run in members if run.directory)
+        return found.curve()[:, :, -1]
+
+    compromise = beside("multi-task", 1)
+    rivals = {
+        (label, times): beside(label, times, config=config)
+        for label, config in RIVALS.items()
+        for times in problem.times
+    }
+    table = Table(
+        f"{family.spec.name}: return of an episode, {SEEDS} seeds × {TASKS} unseen tasks",
+        (
+            "",
+            "training steps",
+            "unadapted",
+            "adapted",
+            "steps used",
+            "model error",
+            "fitted",
+            f"lead of {name}",
+        ),
+        shown,
+        "Steps used: of the new task, before the episode that counts. Model error: mean squared error of the next observation and "
+        "reward on the second episode, in units of their variances, before and after the fit to the first. Lead: with its 95% "
+        "interval, over the learner's adapted return.",
+    )
+    gains = {
+        "its unadapted self": difference(adapted, curve[:, :, 0]),
+        "the multi-task learner": difference(adapted, compromise),
+    }
+    words = " and ".join(f"{other} by {in_words(gain)}" for other, gain in gains.items())
+    claims = [Claim(f"{name}: adapted it beats {words}", min(low for _, low, _ in gains.values()) > 0)]
+    for label in RIVALS:
+        reached = [t for t in problem.times if difference(rivals[label, t], adapted)[2] >= 0]
+        said = f"only with {reached[0]} times" if reached else f"not even with {problem.times[-1]} times"
+        claims.append(
+            Claim(
+                f"{label} comes up to {name} {said} as many environment steps",
+                not reached or reached[0] >= 10,
+            )
+        )
+    return Outcome([table], claims, folders)
+
+
+def row(
+    label: str, runs: Sequence[Run], curve: np.ndarray, consumed: np.ndarray, rest: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Of the table: a learner at one length of training."""
+    steps = float(np.mean([run.env_steps for run in runs]))
+    adapted = curve[:, :, -1]
+    low, high = statistics.interval(adapted, "mean")
+    unadapted = f"{curve[:, :, 0].mean():.1f}" if curve.shape[2] > 1 else ""
+    return (
+        label,
+        f"{steps:,.0f}",
+        unadapted,
+        f"{adapted.mean():.1f} [{low:.1f}, {high:.1f}]",
+        f"{consumed[-1]:,.0f}",
+        *rest,
+    )
+
+
+def model_errors(runs: Sequence[Run], family: TaskFamily) -> tuple[float, float]:
+    """Mean squared error on a task's second episode of the model before and after its fit to the first one."""
+    layout = Layout(2, 1, family.spec.episode_steps, episodes=1)
+    tasks = test_tasks(family, "test", MODEL_TASKS, EVALUATION_SEED)
+
+    @eqx.filter_jit
+    def errors(learner, theta, task_keys):
+        def one_task(inputs):
+            task, key = inputs
+            fast = learner.begin(theta, keys.begin(key), None)
+            rounds, fitted, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
+            rows = jax.tree.map(lambda x: x[1, 0], (model_rows(rounds), rounds.valid))
+
+            def error(networks):
+                one = lambda network, row: learner.model.squared_error(network, theta.scales, row)  # noqa: E731
+                return valid_mean(
+                    jax.vmap(lambda row: jax.vmap(one, (0, None))(networks, row).mean())(rows[0]), rows[1]
+                )
+
+            return error(theta.networks), error(fitted.networks)
+
+        return map_tasks(one_task, (tasks, task_keys), MODEL_TASKS)
+
+    found = [
+        errors(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), MODEL_TASKS))
+        for run in runs
+    ]
+    before, after = (float(np.mean([np.asarray(pair[i]) for pair in found])) for i in range(2))
+    return before, after
+
+
+def mrlm_pendulum(directory: Path, report: Report) -> Outcome:
+    return compared(PENDULUM, directory, report)
+
+
+# --- planners beside one another -----------------------------------------------------------------
+
+POLES = CartPole(horizon=200)
+SHOOTING = Method("mrlm", MRLM(planner="shooting"), 10)
+PLANNERS: dict[str, dict[str, Any]] = {
+    "shooting": {},
+    "gumbel": {"planner": "gumbel"},
+    "stochastic": {"planner": "stochastic"},
+}
+"""What they change; each tries about as many imagined steps."""
+
+
+def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
+    """One and the same model, meta-trained with shooting, and several ways to plan with it on unseen poles."""
+    runs = trained(SHOOTING, POLES, directory, report)
+    curves, shown = {}, []
+    for name, changes in PLANNERS.items():
+        config = dataclasses.replace(SHOOTING.config, **changes)  # type: ignore[type-var]
+        planning = [dataclasses.replace(run, config=config, _algorithm=None) for run in runs]
+        result = evaluate(planning, "test", TASKS, EPISODES, label=name)
+        result.save(directory / "mrlm" / "evaluation" / f"{name}.safetensors")
+        curve = curves[name] = result.curve()
+        low, high = statistics.interval(curve[:, :, -1], "mean")
+        lead = (
+            "" if name == "shooting" else in_words(difference(curve[:, :, -1], curves["shooting"][:, :, -1]))
+        )
+        adapted = f"{curve[:, :, -1].mean():.1f} [{low:.1f}, {high:.1f}]"
+        seconds = 1000 * result.seconds / result.lengths.sum()
+        shown.append((name, f"{curve[:, :, 0].mean():.1f}", adapted, lead, f"{seconds:.2f}"))
+    steps = float(np.mean([run.env_steps for run in runs]))
+    table = Table(
+        f"CartPole with hidden physics, at most 200 steps: planners, {SEEDS} seeds × {TASKS} unseen tasks",
+        ("", "unadapted", "adapted", "minus shooting", "ms a step"),
+        shown,
+        f"The same models, after {steps:,.0f} steps of meta-training. Return of an episode, before and after one episode of the "
+        "task; with 95% intervals. Time includes compiling.",
+    )
+    claims = []
+    for name, curve in curves.items():
+        gain = difference(curve[:, :, -1], curve[:, :, 0])
+        claims.append(
+            Claim(f"mrlm by {name}: adapted it beats its unadapted self by {in_words(gain)}", gain[1] > 0)
+        )
+    return Outcome([table], claims, [run.directory for run in runs if run.directory])
+
+
+# --- a change in mid-episode -----------------------------------------------------------------------
+
+CHANGES = {"the actuator is turned round": ("gain", -1.0), "the mass doubles": ("mass", 2.0)}
+LASTING = Pendulum(horizon=400)
+CHANGE_AT = 200
+PHASE = 100
+"""Steps over which returns are told."""
+EVERY = 10
+"""Steps between fits."""
+CHANGED_TASKS = 40
+ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=40, query=20), 5)
+WAYS = {
+    "fitted every 10 steps": Layout(LASTING.horizon // EVERY, 1, EVERY, episodes=1, carry=True),
+    "fitted once, at the change": Layout(2, 1, CHANGE_AT, episodes=1, carry=True),
+    "never fitted": Layout(1, 1, LASTING.horizon, episodes=1),
+}
+
+
+def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
+    """A pendulum that changes in mid-episode: with fits that go on, with one that comes too early, and without."""
+    runs = trained(ONLINE, Pendulum(), directory, report)
+    tables, claims = [], []
+    steps = float(np.mean([run.env_steps for run in runs]))
+    for change, (parameter, factor) in CHANGES.items():
+        family = Perturbed(LASTING, parameter, factor, at=CHANGE_AT)
+        found = {way: phases(runs, family, layout) for way, layout in WAYS.items()}
+        online, *_ = found.values()
+        shown = []
+        for way, returns in found.items():
+            lead = "" if returns is online else in_words(difference(online[:, :, -1], returns[:, :, -1]))
+            shown.append((way, *(f"{x:.1f}" for x in returns.mean((0, 1))), lead))
+        borders = range(0, LASTING.horizon, PHASE)
+        tables.append(
+            Table(
+                f"Pendulum of which {change} at step {CHANGE_AT}: mrlm, {SEEDS} seeds × {CHANGED_TASKS} unseen tasks",
+                ("", *(f"steps {b}–{b + PHASE}" for b in borders), "behind the first at last"),
+                shown,
+                f"Return of {PHASE} steps. The model, meta-trained with {steps:,.0f} steps on pendulums that do not change, is "
+                "fitted to the newest 40 steps. The last column with its 95% interval.",
+            )
+        )
+        gains = [difference(online[:, :, -1], returns[:, :, -1]) for returns in list(found.values())[1:]]
+        words = " and ".join(in_words(gain) for gain in gains)
+        claims.append(
+            Claim(
+                f"{change}: in the last {PHASE} steps fits that go on are worth {words}",
+                min(gain[1] for gain in gains) > 0,
+            )
+        )
+    return Outcome(tables, claims, [run.directory for run in runs if run.directory])
+
+
+def phases(runs: Sequence[Run], family: TaskFamily, layout: Layout) -> np.ndarray:
+    """[seeds, tasks, phases]: the return of each `PHASE` steps of one episode."""
+    tasks = test_tasks(family, "test", CHANGED_TASKS, EVALUATION_SEED)
+
+    @eqx.filter_jit
+    def played(learner, theta, task_keys):
+        def one_task(inputs):
+            task, key = inputs
+            fast = learner.begin(theta, keys.begin(key), None)
+            rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
+            return rounds.reward.reshape(-1, PHASE).sum(-1)
+
+        return map_tasks(one_task, (tasks, task_keys), CHANGED_TASKS)
+
+    return np.stack([
+        np.asarray(played(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), CHANGED_TASKS)))
+        for run in runs
+    ])  # fmt: skip
