@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.maml_dqn import MAMLDQN
+    from adaptax.algorithms.mer import MER
     from adaptax.algorithms.metanet import MetaNet
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.pearl import PEARL
@@ -51,6 +52,7 @@ __all__ = [
     "L2O",
     "MAML",
     "MAMLDQN",
+    "MER",
     "PEARL",
     "RL2",
     "SNAIL",
@@ -91,6 +93,7 @@ _PLACES = {
     "GBML": "adaptax.algorithms.gbml",
     "MAML": "adaptax.algorithms.maml",
     "MAMLDQN": "adaptax.algorithms.maml_dqn",
+    "MER": "adaptax.algorithms.mer",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PEARL": "adaptax.algorithms.pearl",

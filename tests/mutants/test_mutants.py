@@ -630,7 +630,7 @@ MUTANTS = {
         test_q_learning.check_masks_of_what_follows,
     ),
     "adaptation on a new task sees the shaped reward": Mutant(
-        "adaptax.adaptation.q_learning:QLearner.seen_reward", "if self.sees_shaped", "if True", test_dqn.check_rewards_seen
+        "adaptax.adaptation.q_learning:QPolicy.seen_reward", "if self.sees_shaped", "if True", test_dqn.check_rewards_seen
     ),
     "MAML-DQN is judged by its support": Mutant(
         f"{MAML_DQN}.loss", "slice(1, None)", "slice(None, -1)", test_dqn.check_what_judges

@@ -14,6 +14,7 @@ from adaptax.reproduction import (
     context_control,
     gradient_control,
     q_learning,
+    replay_digits,
     sinusoid,
     tabular_mdps,
 )
@@ -235,6 +236,12 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         25,
         q_learning.maml_dqn_mixture,
+    ),
+    "mer-digits": Figure(
+        "MER on 20 permutations and rotations of the digits, beside replay and elastic weights: 20 sequences",
+        "MNIST, 200 kept: MER 72.7 and 77.2, online 55.4 and 53.4 (Riemer et al. 2019)",
+        20,
+        replay_digits.digits_retained,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,
