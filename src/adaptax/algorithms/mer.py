@@ -15,8 +15,11 @@ offered to the store, a reservoir in which each that ever was is kept with the s
 ε = 1 that is continual learning: tasks that come one after the other and never again. With several it is an initial network for new
 tasks, whose few transitions are learned from together with many old ones.
 
+With `selection` "learned" the old ones are not drawn uniformly, but by a selector that has learned on past tasks which of them help
+with a task of which little has been seen (`adaptation/relevance.py`).
+
 Good at: sequences of tasks that a network could hold together, but would forget one by one; few environment steps. Bad at: tasks
-that contradict each other and look alike, for replay then teaches the wrong thing; continuous actions.
+that contradict each other and look alike, for uniform replay then teaches the wrong thing; continuous actions.
 
 Departures: minibatches where the paper has single examples; the reservoir has the present task's transitions when it is over, and
 until then they have a buffer of their own, from which the last minibatch is drawn.
@@ -25,6 +28,7 @@ until then they have a buffer of their own, from which the last minibatch is dra
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -33,7 +37,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from adaptax import trees
-from adaptax.adaptation.experience_replay import towards, within_and_across_batches
+from adaptax.adaptation.experience_replay import Loss, towards, within_and_across_batches
 from adaptax.adaptation.q_learning import (
     Exploration,
     QFast,
@@ -44,12 +48,14 @@ from adaptax.adaptation.q_learning import (
     remembered,
     require_choices,
 )
+from adaptax.adaptation.relevance import Selector, alignment, selected, selector_loss
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.chunks import chunk_size, map_tasks
 from adaptax.collection.replay import readapt
 from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.learner import Frozen
+from adaptax.networks.q_network import QNetwork
 from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 
 
@@ -83,6 +89,16 @@ class MER:
     """Updates between copies to a task's target network."""
     capacity: int = 20_000
     """Transitions in the store, of all tasks together."""
+    selection: Literal["uniform", "learned"] = "uniform"
+    """How old transitions are drawn."""
+    candidates: int = 4
+    """learned: times as many are looked at."""
+    temperature: float = 0.3
+    """learned: τ of the draw among them."""
+    selector_lr: float = 1e-3
+    """learned: Adam's step size for the selector."""
+    selector_steps: int = 20
+    """learned: its gradient steps in a meta-update."""
     recent: int = 20
     """Longest episodes of a task that its own buffer has room for."""
     hidden: tuple[int, ...] = (64, 64)
@@ -117,6 +133,8 @@ class Store(Frozen):
 
 class MERTheta(QTheta):
     store: Store
+    selector: Selector | None
+    """None: all that is stored is as likely to be drawn."""
 
 
 class MERLearner(QPolicy):
@@ -128,6 +146,9 @@ class MERLearner(QPolicy):
     batch: int = eqx.field(static=True)
     stored: int = eqx.field(static=True)
     """Room in the store."""
+    selects: bool = eqx.field(static=True)
+    candidates: int = eqx.field(static=True)
+    τ: Array
     td: TDLoss
     α: Array
     β: Array
@@ -136,9 +157,11 @@ class MERLearner(QPolicy):
     copy_every: Array
 
     def init(self, key: Key[Array, ""]) -> MERTheta:
-        theta = super().init(key)
+        k_q, k_selector = jax.random.split(key)
+        theta = super().init(k_q)
         store = Store(Reservoir.of(blank(self.spec), self.stored))
-        return MERTheta(theta.q, theta.exploration, theta.normaliser, store)
+        selector = Selector(self.spec, 32, 16, k_selector) if self.selects else None
+        return MERTheta(theta.q, theta.exploration, theta.normaliser, store, selector)
 
     def trained(
         self, theta: MERTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
@@ -148,7 +171,7 @@ class MERLearner(QPolicy):
         def update(state: QState, key: Key[Array, ""]) -> tuple[QState, None]:
             loss = lambda q, rows: self.td.loss(q, state.target, rows, theta.normaliser)  # noqa: E731
             batches = self.drawn(theta, buffer, key)
-            q = within_and_across_batches(loss, state.q, batches, self.α, self.β, self.γ)
+            q = self.moved(theta, loss, state.q, batches)
             number = state.steps + 1
             target = trees.where(number % self.copy_every == 0, q, state.target)
             return QState(q, target, None, number), None
@@ -156,13 +179,22 @@ class MERLearner(QPolicy):
         state, _ = jax.lax.scan(update, fast.training, jax.random.split(key, self.updates))
         return QFast(state, buffer)
 
+    def moved(self, theta: MERTheta, loss: Loss, q: QNetwork, batches: Transition) -> QNetwork:
+        """After one update on rows [s, k, batch]."""
+        return within_and_across_batches(loss, q, batches, self.α, self.β, self.γ)
+
     def drawn(self, theta: MERTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Transition:
         """Rows [s, k, batch] of the store, the last minibatch of a batch of the task; until anything is stored, all of the task."""
         s, k, n = self.batches, self.minibatches, self.batch
         k_new, k_old, k_instead = jax.random.split(key, 3)
-        new, store = buffer.sample(k_new, s * n), theta.store.transitions
-        old = store.sample(k_old, s * (k - 1) * n)
-        old = trees.where(store.size > 0, old, buffer.sample(k_instead, s * (k - 1) * n))
+        new, store, number = buffer.sample(k_new, s * n), theta.store.transitions, s * (k - 1) * n
+        if theta.selector is None:
+            old = store.sample(k_old, number)
+        else:
+            old = selected(
+                theta.selector, store, new, theta.normaliser, number, self.candidates, self.τ, k_old
+            )
+        old = trees.where(store.size > 0, old, buffer.sample(k_instead, number))
         shaped = lambda rows, k: jax.tree.map(lambda x: x.reshape(s, k, n, *x.shape[1:]), rows)  # noqa: E731
         return jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), shaped(old, k - 1), shaped(new, 1))
 
@@ -172,6 +204,8 @@ class MERAlgorithm(Algorithm):
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
+    selector_steps: int = eqx.field(static=True)
+    selector_lr: Array
     outer_step: Array
     epsilon: Array
     last_epsilon: Array
@@ -183,10 +217,12 @@ class MERAlgorithm(Algorithm):
             spec=spec, hidden=config.hidden, duelling=False, capacity=config.recent * spec.episode_steps,
             sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None, updates=config.updates,
             batches=config.batches, minibatches=config.minibatches, batch=config.batch, stored=config.capacity, td=td,
+            selects=config.selection == "learned", candidates=config.candidates, τ=jnp.array(config.temperature),
             α=jnp.array(config.lr), β=jnp.array(config.within), γ=jnp.array(config.across), copy_every=jnp.array(config.copy_every),
         )  # fmt: skip
         self.spec, self.tasks = spec, config.tasks
         self.layout = Layout(config.rounds, config.streams, spec.episode_steps, episodes=1)
+        self.selector_steps, self.selector_lr = config.selector_steps, jnp.array(config.selector_lr)
         self.outer_step = jnp.array(config.outer_step)
         self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
         self.epsilon_steps = jnp.array(float(config.epsilon_steps))
@@ -196,10 +232,16 @@ class MERAlgorithm(Algorithm):
         episodes = 11 * self.layout.streams if episodes is None else episodes
         return dataclasses.replace(self.layout, rounds=max(1, -(-episodes // self.layout.streams)))
 
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Of the selector; the networks that act are not trained by derivatives of anything outside the tasks."""
+        return optax.scale_by_adam()
+
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(self.learner.init(k_theta), None, k_run, zero, aux=zero)
+        theta, zero = self.learner.init(k_theta), jnp.zeros((), jnp.int32)
+        opt_state = self.optimizer.init(eqx.filter(theta.selector, eqx.is_array))
+        return TrainState(theta, opt_state, k_run, zero, aux=zero)
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(self.exploring(state.aux))))
@@ -221,16 +263,53 @@ class MERAlgorithm(Algorithm):
         distance = optax.tree.norm(optax.tree.sub(mean, theta.q))
 
         rows = dataclasses.replace(transitions(rounds), reward=self.learner.seen_reward(rounds))
-        rows, valid = jax.tree.map(lambda x: x.reshape(-1, *x.shape[4:]), (rows, rounds.valid))
-        store = Store(theta.store.transitions.add(rows, valid, key))
+        rows, valid = jax.tree.map(lambda x: x.reshape(self.tasks, -1, *x.shape[4:]), (rows, rounds.valid))
+        k_store, k_selector = jax.random.split(key)
+        selector, opt_state, metrics = self.selector_trained(state, rows, valid, k_selector)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (rows, valid))
+        store = Store(theta.store.transitions.add(*flat, k_store))
         # Only now: networks were trained, and returns earned, with the normaliser that collected.
         normaliser = theta.normaliser.update(rounds, jnp.zeros_like(rounds.reward))
         q = towards(theta.q, mean, self.outer_step)
-        theta = MERTheta(q, theta.exploration, normaliser, store)
-        metrics = {
+        theta = dataclasses.replace(theta, q=q, normaliser=normaliser, store=store, selector=selector)
+        metrics |= {
             "distance": distance,
             "stored": store.transitions.size,
             "epsilon": self.exploring(state.aux),
         }
         env_steps = state.aux + rounds.valid.sum()
-        return TrainState(theta, None, state.key, state.updates, env_steps), metrics
+        return TrainState(theta, opt_state, state.key, state.updates, env_steps), metrics
+
+    def selector_trained(
+        self, state: TrainState, rows: Transition, valid: Bool[Array, "B n"], key: Key[Array, ""]
+    ) -> tuple[Selector | None, Any, Metrics]:
+        """The selector after steps on the tasks that were just met, as present ones, and the store as it was before them."""
+        theta, learner = state.theta, self.learner
+        if theta.selector is None:
+            return None, state.opt_state, {}
+        store, number = theta.store.transitions, learner.batches * learner.batch
+        one_task = RingBuffer.of(blank(self.spec), valid.shape[1])
+        buffers = jax.vmap(one_task.add)(rows, valid)
+
+        def errors(q: Any, rows: Transition) -> Array:
+            return jax.vmap(lambda row: learner.td.error(q, theta.q, row, theta.normaliser))(rows)
+
+        def of_task(selector: Selector, buffer: RingBuffer, key: Key[Array, ""]) -> Array:
+            k_stored, k_seen, k_held = jax.random.split(key, 3)
+            stored = store.sample(k_stored, learner.candidates * number)
+            a = alignment(errors, theta.q, stored, buffer.sample(k_held, number))
+            return selector_loss(selector, stored, buffer.sample(k_seen, number), theta.normaliser, a)
+
+        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
+            selector, opt_state = carry
+            keys = jax.random.split(key, self.tasks)
+            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, buffers, keys).mean()  # noqa: E731
+            loss, gradient = eqx.filter_value_and_grad(mean)(selector)
+            direction, opt_state = self.optimizer.update(gradient, opt_state)
+            # As long as nothing is stored there is nothing to be learned.
+            rate = jnp.where(store.size > 0, self.selector_lr, 0.0)
+            return (eqx.apply_updates(selector, trees.scale(-rate, direction)), opt_state), loss
+
+        steps = jax.random.split(key, self.selector_steps)
+        (selector, opt_state), losses = jax.lax.scan(step, (theta.selector, state.opt_state), steps)
+        return selector, opt_state, {"selector_loss": losses.mean()}

@@ -15,6 +15,7 @@ from adaptax.reproduction import (
     gradient_control,
     q_learning,
     replay_digits,
+    replay_sequence,
     sinusoid,
     tabular_mdps,
 )
@@ -28,6 +29,7 @@ from adaptax.reproduction.robust_objective import robust
 from adaptax.reproduction.update_directions import gbml_against_maml
 from adaptax.reproduction.variance import estimator_variance
 from adaptax.tasks.bandits import BernoulliBandit
+from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.train import Report
@@ -81,6 +83,11 @@ def maml_trpo_learns(directory: Path, report: Report) -> Outcome:
     """The paper bounds no inner gradient."""
     config = dataclasses.replace(ENTRIES["maml-trpo"].default, inner_max_norm=0.0)  # type: ignore[type-var]
     return learning_result("maml-trpo", config, PointNavigation(), 30, directory, report)
+
+
+def mer_learns(directory: Path, report: Report) -> Outcome:
+    entry = ENTRIES["mer"]
+    return learning_result("mer", entry.default, CartPole(horizon=200), entry.updates, directory, report)
 
 
 def _optimization(part: str) -> Figure:
@@ -242,6 +249,18 @@ FIGURES: dict[str, Figure] = {
         "MNIST, 200 kept: MER 72.7 and 77.2, online 55.4 and 53.4 (Riemer et al. 2019)",
         20,
         replay_digits.digits_retained,
+    ),
+    "mer-sequence": Figure(
+        "MER on 12 goals that never come back, beside replay, elastic weights and nothing: 10 sequences",
+        "curves (Riemer et al. 2019, figures 4 and 5)",
+        15,
+        replay_sequence.sequence_retained,
+    ),
+    "mer-learns": Figure(
+        "MER adapts on CartPole with hidden physics: 5 seeds × 100 unseen tasks",
+        "a claim of this library",
+        15,
+        mer_learns,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,
