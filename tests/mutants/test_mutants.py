@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+import test_buffers
 from adaptation import (
+    test_experience_replay,
     test_fast_weights,
     test_implicit,
     test_learned_optimizer,
     test_posterior,
     test_update_rules,
 )
-from algorithms import test_dqn, test_emaml, test_metanet, test_pearl, test_promp, test_varibad
+from algorithms import test_dqn, test_emaml, test_mer, test_metanet, test_pearl, test_promp, test_varibad
 from collection import test_host
 from crosscheck import test_meta_gradients
 from estimators import test_q_learning, test_returns, test_sac, test_too_far
@@ -64,6 +66,8 @@ BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
 DQN_STEPS = "adaptax.adaptation.q_learning:DQNSteps.__call__"
 MAML_DQN = "adaptax.algorithms.maml_dqn:MAMLDQNAlgorithm"
+REPLAYED = "adaptax.adaptation.experience_replay"
+MER = "adaptax.algorithms.mer"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -640,6 +644,49 @@ MUTANTS = {
         "self.learner.begin_from(q), inputs",
         "self.learner.begin_from(theta.q), inputs",
         test_dqn.check_what_judges,
+    ),
+    # meta-experience replay
+    "a reservoir keeps the newest rows": Mutant(
+        "adaptax.buffers:Reservoir.add",
+        "jax.random.randint(key, i.shape, 0, jnp.maximum(i + 1, 1))",
+        "i % capacity",
+        test_buffers.check_every_row_is_kept_as_often,
+    ),
+    "a reservoir draws a place anew for each call": Mutant(
+        "adaptax.buffers:Reservoir.add",
+        "self.seen + jnp.cumsum(valid) - 1",
+        "self.size + jnp.cumsum(valid) - 1",
+        test_buffers.check_every_row_is_kept_as_often,
+    ),
+    "MER goes the whole way in a batch": Mutant(
+        f"{REPLAYED}:within_and_across_batches", "rates), β)", "rates), 1.0)", test_experience_replay.check_algorithm_1
+    ),
+    "MER goes the whole way over batches": Mutant(
+        f"{REPLAYED}:within_and_across_batches", "[0], γ)", "[0], 1.0)", test_experience_replay.check_algorithm_1
+    ),
+    "MER's one big batch begins anew with each of its parts": Mutant(
+        f"{REPLAYED}:one_big_batch", "x.reshape(-1, *x.shape[2:])", "x[-1]", test_experience_replay.check_algorithm_6
+    ),
+    "MER's longer step is taken on an old example": Mutant(
+        f"{REPLAYED}:current_example_rate", "at[-1]", "at[0]", test_experience_replay.check_algorithm_7
+    ),
+    "elastic weights hold the last task alone": Mutant(
+        f"{REPLAYED}:Anchor.holding",
+        "trees.add(self.precision, fisher)",
+        "fisher",
+        test_experience_replay.check_anchor,
+    ),
+    "MER replays an empty store": Mutant(
+        f"{MER}:MERLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
+    ),
+    "MER's last round is not learned from": Mutant(
+        f"{MER}:MERAlgorithm.adapted",
+        "lifetime.rounds, jnp.arange(self.layout.rounds)",
+        "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
+        test_mer.check_update,
+    ),
+    "alignment is that of losses": Mutant(
+        "adaptax.adaptation.relevance:alignment", "[1]", "[0]", test_mer.check_alignment
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

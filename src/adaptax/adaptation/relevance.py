@@ -61,7 +61,7 @@ class Selector(eqx.Module):
 
 
 def alignment(
-    errors: Callable[[Any, Transition], Float[Array, " rows"]], θ: Any, stored: Transition, held: Transition
+    errors: Callable[[Any, Any], Float[Array, " rows"]], θ: Any, stored: Any, held: Any
 ) -> Float[Array, " stored"]:
     """a_i = ∇L(i; θ) · ∇L(D; θ), of the losses that `errors` tells of rows."""
     gradient = jax.grad(lambda θ: errors(θ, held).mean())(θ)

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from adaptax import trees
+from adaptax import keys, trees
 from adaptax.adaptation.experience_replay import Loss, towards, within_and_across_batches
 from adaptax.adaptation.q_learning import (
     Exploration,
@@ -52,11 +52,10 @@ from adaptax.adaptation.relevance import Selector, alignment, selected, selector
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.chunks import chunk_size, map_tasks
-from adaptax.collection.replay import readapt
 from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.learner import Frozen
 from adaptax.networks.q_network import QNetwork
-from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
+from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,14 +251,10 @@ class MERAlgorithm(Algorithm):
         return self.epsilon + share * (self.last_epsilon - self.epsilon)
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        theta, rounds, layout = (
-            state.theta,
-            lifetime.rounds,
-            dataclasses.replace(self.layout, adapt_last=True),
-        )
+        theta, rounds = state.theta, lifetime.rounds
         chunk = chunk_size(self.tasks, self.learner.batch * max(self.learner.hidden, default=1))
-        adapted = map_tasks(lambda one: readapt(self.learner, theta, one, layout), lifetime, chunk)
-        mean = jax.tree.map(lambda φ: φ.mean(0), adapted.training.q)
+        adapted = map_tasks(lambda one: self.adapted(theta, one), lifetime, chunk)
+        mean = jax.tree.map(lambda φ: φ.mean(0), adapted)
         distance = optax.tree.norm(optax.tree.sub(mean, theta.q))
 
         rows = dataclasses.replace(transitions(rounds), reward=self.learner.seen_reward(rounds))
@@ -279,6 +274,16 @@ class MERAlgorithm(Algorithm):
         }
         env_steps = state.aux + rounds.valid.sum()
         return TrainState(theta, opt_state, state.key, state.updates, env_steps), metrics
+
+    def adapted(self, theta: MERTheta, lifetime: Lifetime) -> QNetwork:
+        """What ONE task made of the network in all its rounds."""
+
+        def after_round(fast: QFast, inputs: tuple[Step, Array]) -> tuple[QFast, None]:
+            rows, k = inputs
+            return self.learner.adapt(theta, fast, rows, keys.adapt(lifetime.keys, k)), None
+
+        rounds = lifetime.rounds, jnp.arange(self.layout.rounds)
+        return jax.lax.scan(after_round, self.learner.begin_from(theta.q), rounds)[0].training.q
 
     def selector_trained(
         self, state: TrainState, rows: Transition, valid: Bool[Array, "B n"], key: Key[Array, ""]
@@ -302,8 +307,8 @@ class MERAlgorithm(Algorithm):
 
         def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
             selector, opt_state = carry
-            keys = jax.random.split(key, self.tasks)
-            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, buffers, keys).mean()  # noqa: E731
+            each = jax.random.split(key, self.tasks)
+            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, buffers, each).mean()  # noqa: E731
             loss, gradient = eqx.filter_value_and_grad(mean)(selector)
             direction, opt_state = self.optimizer.update(gradient, opt_state)
             # As long as nothing is stored there is nothing to be learned.
