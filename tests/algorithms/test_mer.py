@@ -25,7 +25,7 @@ from adaptax.tasks.functions import Sinusoid
 from adaptax.training.program import behaviour_and_keys, draw_training_tasks
 from adaptax.types import TrainState
 
-ALGORITHM = MER_.build(Corridor().spec)
+ALGORITHM = dataclasses.replace(MER_, selection="uniform").build(Corridor().spec)
 
 
 @eqx.filter_jit

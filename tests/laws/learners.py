@@ -234,7 +234,7 @@ ALGORITHMS = {
     "maml-dqn": _case(MAML_DQN, Corridor()),
     "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
     "mer": _case(MER_, Corridor()),
-    "mer, masked": _case(dataclasses.replace(MER_, streams=2, selection="learned"), GatedCorridor()),
+    "mer, masked": _case(dataclasses.replace(MER_, streams=2, selection="uniform"), GatedCorridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

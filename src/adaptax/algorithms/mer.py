@@ -15,11 +15,11 @@ offered to the store, a reservoir in which each that ever was is kept with the s
 ε = 1 that is continual learning: tasks that come one after the other and never again. With several it is an initial network for new
 tasks, whose few transitions are learned from together with many old ones.
 
-With `selection` "learned" the old ones are not drawn uniformly, but by a selector that has learned on past tasks which of them help
-with a task of which little has been seen (`adaptation/relevance.py`).
+The old ones are drawn by a selector that has learned on past tasks which of them help with a task of which little has been seen
+(`adaptation/relevance.py`), or, `selection` "uniform", all alike, as in the paper.
 
 Good at: sequences of tasks that a network could hold together, but would forget one by one; few environment steps. Bad at: tasks
-that contradict each other and look alike, for uniform replay then teaches the wrong thing; continuous actions.
+that contradict each other and look alike, where little of a task does not tell which it is; continuous actions.
 
 Departures: minibatches where the paper has single examples; the reservoir has the present task's transitions when it is over, and
 until then they have a buffer of their own, from which the last minibatch is drawn.
@@ -68,7 +68,7 @@ class MER:
     """Rounds of experience of a task; the learner adapts after each."""
     streams: int = 1
     """Episodes of a round."""
-    updates: int = 10
+    updates: int = 20
     """Updates after a round, each of `batches` times `minibatches` gradient steps."""
     batches: int = 2
     """s"""
@@ -76,7 +76,7 @@ class MER:
     """k, of which one is of the present task."""
     batch: int = 32
     """Transitions of a minibatch."""
-    lr: float = 0.3
+    lr: float = 0.4
     """α, of plain gradient descent."""
     within: float = 0.5
     """β, the share of the way that a batch goes."""
@@ -88,7 +88,7 @@ class MER:
     """Updates between copies to a task's target network."""
     capacity: int = 20_000
     """Transitions in the store, of all tasks together."""
-    selection: Literal["uniform", "learned"] = "uniform"
+    selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
     candidates: int = 4
     """learned: times as many are looked at."""
@@ -280,7 +280,9 @@ class MERAlgorithm(Algorithm):
 
         def after_round(fast: QFast, inputs: tuple[Step, Array]) -> tuple[QFast, None]:
             rows, k = inputs
-            return self.learner.adapt(theta, fast, rows, keys.adapt(lifetime.keys, k)), None
+            after = self.learner.adapt(theta, fast, rows, keys.adapt(lifetime.keys, k))
+            assert after is not None
+            return after, None
 
         rounds = lifetime.rounds, jnp.arange(self.layout.rounds)
         return jax.lax.scan(after_round, self.learner.begin_from(theta.q), rounds)[0].training.q

@@ -286,7 +286,7 @@ ENTRIES: dict[str, Entry] = {
         "gradient",
         MER(),
         learns_on=(),
-        updates=100,
+        updates=60,
     ),
     "dqn": Entry(
         "deep Q-learning: one Q-network for all tasks, fine-tuned on request (Mnih et al. 2015)",
