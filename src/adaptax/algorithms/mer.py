@@ -68,7 +68,7 @@ class MER:
     """Rounds of experience of a task; the learner adapts after each."""
     streams: int = 1
     """Episodes of a round."""
-    updates: int = 20
+    inner_updates: int = 20
     """Updates after a round, each of `batches` times `minibatches` gradient steps."""
     batches: int = 2
     """s"""
@@ -137,9 +137,9 @@ class MERTheta(QTheta):
 
 
 class MERLearner(QPolicy):
-    """Trains its Q-network on each task by `updates` after a round, together with the store."""
+    """Trains its Q-network on each task by `inner_updates` after a round, together with the store."""
 
-    updates: int = eqx.field(static=True)
+    inner_updates: int = eqx.field(static=True)
     batches: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
     batch: int = eqx.field(static=True)
@@ -175,7 +175,7 @@ class MERLearner(QPolicy):
             target = trees.where(number % self.copy_every == 0, q, state.target)
             return QState(q, target, None, number), None
 
-        state, _ = jax.lax.scan(update, fast.training, jax.random.split(key, self.updates))
+        state, _ = jax.lax.scan(update, fast.training, jax.random.split(key, self.inner_updates))
         return QFast(state, buffer)
 
     def moved(self, theta: MERTheta, loss: Loss, q: QNetwork, batches: Transition) -> QNetwork:
@@ -214,7 +214,7 @@ class MERAlgorithm(Algorithm):
         td = TDLoss(config.double, jnp.array(config.gamma), jnp.array(config.reward_scale))
         self.learner = MERLearner(
             spec=spec, hidden=config.hidden, duelling=False, capacity=config.recent * spec.episode_steps,
-            sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None, updates=config.updates,
+            sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None, inner_updates=config.inner_updates,
             batches=config.batches, minibatches=config.minibatches, batch=config.batch, stored=config.capacity, td=td,
             selects=config.selection == "learned", candidates=config.candidates, τ=jnp.array(config.temperature),
             α=jnp.array(config.lr), β=jnp.array(config.within), γ=jnp.array(config.across), copy_every=jnp.array(config.copy_every),

@@ -35,7 +35,7 @@ from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 TASKS = 12
 """Goals of a sequence."""
 SEQUENCE = MER(
-    tasks=1, rounds=10, streams=4, updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, copy_every=1, capacity=1000,
+    tasks=1, rounds=10, streams=4, inner_updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, copy_every=1, capacity=1000,
     selection="uniform", recent=40, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.3, last_epsilon=0.3,
 )  # fmt: skip
 """A task lasts 40 episodes, 600 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
