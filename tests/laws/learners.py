@@ -184,8 +184,8 @@ MAML_DQN = MAMLDQN(
     meta_batch=2, lifetimes=6, copy_every=2, last_epsilon=0.5, epsilon_steps=30,
 )  # fmt: skip
 MER_ = MER(
-    tasks=TASKS, rounds=2, inner_updates=2, minibatches=3, batch=4, lr=0.1, capacity=STORED, recent=2, hidden=(8, 8), last_epsilon=0.5,
-    epsilon_steps=30,
+    tasks=TASKS, rounds=2, inner_updates=2, minibatches=3, batch=4, lr=0.1, capacity=STORED, recent=2, hidden=(8, 8),
+    last_epsilon=0.5, epsilon_steps=30,
 )  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 

@@ -214,8 +214,8 @@ class MERAlgorithm(Algorithm):
         td = TDLoss(config.double, jnp.array(config.gamma), jnp.array(config.reward_scale))
         self.learner = MERLearner(
             spec=spec, hidden=config.hidden, duelling=False, capacity=config.recent * spec.episode_steps,
-            sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None, inner_updates=config.inner_updates,
-            batches=config.batches, minibatches=config.minibatches, batch=config.batch, stored=config.capacity, td=td,
+            sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None,
+            inner_updates=config.inner_updates, batches=config.batches, minibatches=config.minibatches, batch=config.batch, stored=config.capacity, td=td,
             selects=config.selection == "learned", candidates=config.candidates, τ=jnp.array(config.temperature),
             α=jnp.array(config.lr), β=jnp.array(config.within), γ=jnp.array(config.across), copy_every=jnp.array(config.copy_every),
         )  # fmt: skip

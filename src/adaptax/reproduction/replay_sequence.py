@@ -35,10 +35,10 @@ from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 TASKS = 12
 """Goals of a sequence."""
 SEQUENCE = MER(
-    tasks=1, rounds=10, streams=4, inner_updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, copy_every=1, capacity=1000,
-    selection="uniform", recent=40, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.3, last_epsilon=0.3,
+    tasks=1, rounds=10, streams=8, inner_updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
+    selection="uniform", recent=80, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.5, last_epsilon=0.5,
 )  # fmt: skip
-"""A task lasts 40 episodes, 600 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
+"""A task lasts 80 episodes, 1,200 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
 SEEDS, TUNING_SEEDS = 10, 2
 TOGETHER = 4
 """Sequences that are learned side by side."""
@@ -156,7 +156,7 @@ class Method:
         return [(a, b) for a in self.steps for b in self.others]
 
 
-FINE, COARSE = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6), (0.1, 0.3, 1.0)
+FINE, COARSE = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0.3, 1.0, 3.0)
 FIRST, ONLINE, ELASTIC, UNIFORM = "MER", "online", "elastic weights (EWC)", "uniform replay"
 METHODS = (
     Method(FIRST, MERLearner, COARSE, (0.3, 1.0)),
