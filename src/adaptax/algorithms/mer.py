@@ -215,7 +215,8 @@ class MERAlgorithm(Algorithm):
         self.learner = MERLearner(
             spec=spec, hidden=config.hidden, duelling=False, capacity=config.recent * spec.episode_steps,
             sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None,
-            inner_updates=config.inner_updates, batches=config.batches, minibatches=config.minibatches, batch=config.batch, stored=config.capacity, td=td,
+            inner_updates=config.inner_updates, batches=config.batches, minibatches=config.minibatches, batch=config.batch,
+            stored=config.capacity, td=td,
             selects=config.selection == "learned", candidates=config.candidates, τ=jnp.array(config.temperature),
             α=jnp.array(config.lr), β=jnp.array(config.within), γ=jnp.array(config.across), copy_every=jnp.array(config.copy_every),
         )  # fmt: skip
