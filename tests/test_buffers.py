@@ -1,4 +1,4 @@
-"""Ring buffers: what they keep, what they drop, and that one task's rows never land in another's."""
+"""Buffers: what they keep, what they drop, and that one task's rows never land in another's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
-from adaptax.buffers import RingBuffer, sample_of
+from adaptax.buffers import Reservoir, RingBuffer, sample_of
 
 CAPACITY = 5
 add = jax.jit(RingBuffer.add)
@@ -77,3 +78,48 @@ def test_a_row_of_one_task_lands_in_no_other_tasks_buffer(changed):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(each[changed].sample(key, 50)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert set(np.asarray(ours["x"]).tolist()) == set(kept(each[changed]))
+
+
+# --- reservoirs --------------------------------------------------------------------------------
+
+offer = jax.jit(Reservoir.add)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=6), st.integers(0, 99))
+def test_a_reservoir_keeps_rows_that_were_offered_each_once(batches, seed):
+    """All of them as long as there is room; then always as many as there is room for."""
+    reservoir, offered, number = Reservoir.of(row(0), CAPACITY), [], 1
+    for i, valid in enumerate(batches):
+        numbers = range(number, number + 4)
+        number += 4
+        reservoir = offer(reservoir, rows(numbers), jnp.array(valid), jax.random.key(100 * seed + i))
+        offered += [n for n, v in zip(numbers, valid, strict=True) if v]
+        held = np.asarray(reservoir.rows["x"])[: int(reservoir.size)].astype(int).tolist()
+        np.testing.assert_array_equal(reservoir.rows["pair"][:, 0], reservoir.rows["x"])
+        assert int(reservoir.seen) == len(offered) and len(held) == len(set(held)) == min(
+            len(offered), CAPACITY
+        )
+        assert set(held) <= set(offered)
+
+
+def check_every_row_is_kept_as_often() -> None:
+    """Of 24 rows, offered in calls of 7, 1, 12 and 4, five stay: each in 5/24 of all cases."""
+    trials, parts = 4000, (7, 1, 12, 4)
+
+    def kept(key):
+        reservoir, start = Reservoir.of(jnp.int32(0), CAPACITY), 0
+        for part in parts:
+            key, k = jax.random.split(key)
+            numbers = jnp.arange(start, start + part + 1)
+            reservoir = reservoir.add(numbers, numbers < start + part, k)
+            start += part
+        return reservoir.rows
+
+    numbers = np.asarray(jax.jit(jax.vmap(kept))(jax.random.split(jax.random.key(0), trials)))
+    counts = np.bincount(numbers.ravel(), minlength=sum(parts))
+    assert len(counts) == sum(parts) and counts.sum() == trials * CAPACITY
+    assert chisquare(counts).pvalue > 1e-3
+
+
+def test_a_reservoir_keeps_every_row_with_the_same_probability():
+    check_every_row_is_kept_as_often()

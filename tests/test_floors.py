@@ -11,7 +11,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "adaptax"
 
 FLOORS = [
-    {"types", "keys", "trees", "statistics", "errors", "learner", "chunks", "checkpoint", "buffers"},
+    {
+        "types",
+        "keys",
+        "trees",
+        "statistics",
+        "errors",
+        "learner",
+        "chunks",
+        "checkpoint",
+        "buffers",
+        "disk_reservoir",
+    },
     {
         "networks",
         "estimators",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.l2o_es import EvolvedL2O
     from adaptax.algorithms.maml import MAML
     from adaptax.algorithms.maml_dqn import MAMLDQN
+    from adaptax.algorithms.mer import MER
     from adaptax.algorithms.metanet import MetaNet
     from adaptax.algorithms.mrlm import MRLM
     from adaptax.algorithms.multi_task import MultiTask
@@ -53,6 +54,7 @@ __all__ = [
     "L2O",
     "MAML",
     "MAMLDQN",
+    "MER",
     "MRLM",
     "PEARL",
     "RL2",
@@ -96,6 +98,7 @@ _PLACES = {
     "MAML": "adaptax.algorithms.maml",
     "MAMLDQN": "adaptax.algorithms.maml_dqn",
     "MRLM": "adaptax.algorithms.mrlm",
+    "MER": "adaptax.algorithms.mer",
     "MetaNet": "adaptax.algorithms.metanet",
     "MultiTask": "adaptax.algorithms.multi_task",
     "PEARL": "adaptax.algorithms.pearl",

@@ -21,6 +21,7 @@ from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.maml_dqn import MAMLDQN
+from adaptax.algorithms.mer import MER
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
@@ -40,6 +41,8 @@ from adaptax.types import Box, Layout, Out, Spec
 
 TASKS = 4
 """B"""
+STORED = 30
+"""Transitions that a store of past tasks has room for."""
 
 LAYOUTS = {
     "one episode": Layout(2, 2, 4, episodes=1),
@@ -69,11 +72,13 @@ def _theta(learner: Learner) -> Any:
 
 
 def scrambled(learner: Learner, theta: Any, seed: int = 4) -> Any:
-    """Trained leaves moved by a normal draw; frozen ones (variances, counts) by a positive one. What a leaf is moved by depends on
-    its name, not on its place."""
+    """Trained leaves moved by a normal draw; frozen ones (variances, counts) by a positive one; buffers are full. What a
+    leaf is moved by depends on its name, not on its place."""
     key = jax.random.key(seed)
 
     def moved(path: Any, x: Any, free: bool) -> Any:
+        if not eqx.is_inexact_array(x):
+            return x + STORED if jax.tree_util.keystr(path).endswith((".size", ".seen")) else x
         draw = 0.4 * jax.random.normal(
             jax.random.fold_in(key, crc32(jax.tree_util.keystr(path).encode())), x.shape
         )
@@ -188,6 +193,10 @@ REBAL = ReBAL(
     tasks=TASKS, episodes=2, hidden=(8,), memory=5, members=2, gradient_steps=2, meta_batch=2, lifetimes=6, horizon=3, candidates=6,
     noise=0.4,
 )  # fmt: skip
+MER_ = MER(
+    tasks=TASKS, rounds=2, inner_updates=2, minibatches=3, batch=4, lr=0.1, capacity=STORED, recent=2, hidden=(8, 8),
+    last_epsilon=0.5, epsilon_steps=30,
+)  # fmt: skip
 MULTI_TASK = MultiTask(tasks=TASKS, streams=2, hidden=(8, 8), epochs=2, minibatches=2)
 
 PROBES = {
@@ -236,6 +245,8 @@ ALGORITHMS = {
     "maml-dqn, return": _case(dataclasses.replace(MAML_DQN, outer="return"), GatedCorridor()),
     "mrlm, continuous": _case(MRLM_, Push()),
     "rebal": _case(REBAL, Corridor()),
+    "mer": _case(MER_, Corridor()),
+    "mer, masked": _case(dataclasses.replace(MER_, streams=2, selection="uniform"), GatedCorridor()),
     "multi-task": _case(MULTI_TASK, Corridor()),
     "fine-tune": _case(dataclasses.replace(MULTI_TASK, fine_tune_steps=3), Corridor()),
     "oracle, continuous": _case(dataclasses.replace(MULTI_TASK, told=True), Push()),

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+import test_buffers
 from adaptation import (
+    test_experience_replay,
     test_fast_weights,
     test_implicit,
     test_learned_optimizer,
@@ -18,6 +20,7 @@ from adaptation import (
 from algorithms import (
     test_dqn,
     test_emaml,
+    test_mer,
     test_metanet,
     test_mrlm,
     test_pearl,
@@ -78,6 +81,8 @@ BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
 DQN_STEPS = "adaptax.adaptation.q_learning:DQNSteps.__call__"
 MAML_DQN = "adaptax.algorithms.maml_dqn:MAMLDQNAlgorithm"
+REPLAYED = "adaptax.adaptation.experience_replay"
+MER = "adaptax.algorithms.mer"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -644,7 +649,7 @@ MUTANTS = {
         test_q_learning.check_masks_of_what_follows,
     ),
     "adaptation on a new task sees the shaped reward": Mutant(
-        "adaptax.adaptation.q_learning:QLearner.seen_reward", "if self.sees_shaped", "if True", test_dqn.check_rewards_seen
+        "adaptax.adaptation.q_learning:QPolicy.seen_reward", "if self.sees_shaped", "if True", test_dqn.check_rewards_seen
     ),
     "MAML-DQN is judged by its support": Mutant(
         f"{MAML_DQN}.loss", "slice(1, None)", "slice(None, -1)", test_dqn.check_what_judges
@@ -654,6 +659,49 @@ MUTANTS = {
         "self.learner.begin_from(q), inputs",
         "self.learner.begin_from(theta.q), inputs",
         test_dqn.check_what_judges,
+    ),
+    # meta-experience replay
+    "a reservoir keeps the newest rows": Mutant(
+        "adaptax.buffers:Reservoir.add",
+        "jax.random.randint(key, i.shape, 0, jnp.maximum(i + 1, 1))",
+        "i % capacity",
+        test_buffers.check_every_row_is_kept_as_often,
+    ),
+    "a reservoir draws a place anew for each call": Mutant(
+        "adaptax.buffers:Reservoir.add",
+        "self.seen + jnp.cumsum(valid) - 1",
+        "self.size + jnp.cumsum(valid) - 1",
+        test_buffers.check_every_row_is_kept_as_often,
+    ),
+    "MER goes the whole way in a batch": Mutant(
+        f"{REPLAYED}:within_and_across_batches", "rates), β)", "rates), 1.0)", test_experience_replay.check_algorithm_1
+    ),
+    "MER goes the whole way over batches": Mutant(
+        f"{REPLAYED}:within_and_across_batches", "[0], γ)", "[0], 1.0)", test_experience_replay.check_algorithm_1
+    ),
+    "MER's one big batch begins anew with each of its parts": Mutant(
+        f"{REPLAYED}:one_big_batch", "x.reshape(-1, *x.shape[2:])", "x[-1]", test_experience_replay.check_algorithm_6
+    ),
+    "MER's longer step is taken on an old example": Mutant(
+        f"{REPLAYED}:current_example_rate", "at[-1]", "at[0]", test_experience_replay.check_algorithm_7
+    ),
+    "elastic weights hold the last task alone": Mutant(
+        f"{REPLAYED}:Anchor.holding",
+        "trees.add(self.precision, fisher)",
+        "fisher",
+        test_experience_replay.check_anchor,
+    ),
+    "MER replays an empty store": Mutant(
+        f"{MER}:MERLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
+    ),
+    "MER's last round is not learned from": Mutant(
+        f"{MER}:MERAlgorithm.adapted",
+        "lifetime.rounds, jnp.arange(self.layout.rounds)",
+        "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
+        test_mer.check_update,
+    ),
+    "alignment is that of losses": Mutant(
+        "adaptax.adaptation.relevance:alignment", "[1]", "[0]", test_mer.check_alignment
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

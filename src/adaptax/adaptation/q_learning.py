@@ -39,21 +39,40 @@ class QState(eqx.Module):
     """Gradient steps taken."""
 
 
-class DQNSteps(eqx.Module):
+class TDLoss(eqx.Module):
+    """The temporal-difference error of transitions against a target network, as a loss."""
+
+    double: bool = eqx.field(static=True)
+    γ: Array
+    reward_scale: Array
+    """What rewards are multiplied by."""
+
+    def loss(
+        self, q: QNetwork, target: QNetwork, rows: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """Huber's, of the errors of rows [n], averaged."""
+        return jax.vmap(lambda row: self.error(q, target, row, normaliser))(rows).mean()
+
+    def error(
+        self, q: QNetwork, target: QNetwork, row: Transition, normaliser: Normaliser
+    ) -> Float[Array, ""]:
+        """The loss of one transition."""
+        row = dataclasses.replace(row, reward=self.reward_scale * row.reward)
+        x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
+        return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
+
+
+class DQNSteps(TDLoss):
     """Steps on the temporal-difference error of minibatches, against a target network that is copied every so many steps.
 
     Differentiable in the network that they begin with, through the steps themselves: the experience and the targets are constants.
     """
 
     batch: int = eqx.field(static=True)
-    double: bool = eqx.field(static=True)
     first_order: bool = eqx.field(static=True)
     """Gradients count as constants."""
     rule: UpdateRule
     """One that learns nothing itself."""
-    γ: Array
-    reward_scale: Array
-    """What rewards are multiplied by."""
     copy_every: Array
     """int32, steps."""
     max_norm: Array
@@ -84,20 +103,6 @@ class DQNSteps(eqx.Module):
         state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
         return state, losses.mean()
 
-    def loss(
-        self, q: QNetwork, target: QNetwork, rows: Transition, normaliser: Normaliser
-    ) -> Float[Array, ""]:
-        """Huber's, of the errors of rows [n], averaged."""
-        return jax.vmap(lambda row: self.error(q, target, row, normaliser))(rows).mean()
-
-    def error(
-        self, q: QNetwork, target: QNetwork, row: Transition, normaliser: Normaliser
-    ) -> Float[Array, ""]:
-        """The loss of one transition."""
-        row = dataclasses.replace(row, reward=self.reward_scale * row.reward)
-        x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
-        return huber(td_error(q, target, row, x, next_x, self.γ, self.double))
-
 
 class Exploration(Frozen):
     """How often an action is taken at random."""
@@ -118,21 +123,19 @@ class QFast(eqx.Module):
     buffer: RingBuffer
 
 
-class QLearner(Learner):
-    """Acts ε-greedily by its Q-network, and trains it further on each task by `steps` DQN steps after a round; 0: not at all."""
+class QPolicy(Learner):
+    """Acts ε-greedily by its Q-network; what `trained` makes of it on each task is for others to say."""
 
     spec: Spec = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
     duelling: bool = eqx.field(static=True)
-    steps: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
     """Transitions of a task that are kept."""
-    rule: DQNSteps
+    sees_shaped: bool = eqx.field(static=True)
+    """A task's shaped reward, where there is one, is what adaptation learns from; else what the task pays."""
     epsilon: Array
     """ε in a new task."""
-    sees_shaped: bool = eqx.field(static=True, default=False)
-    """A task's shaped reward, where there is one, is what adaptation learns from; else what the task pays."""
-    temperature: Array | None = None
+    temperature: Array | None
     """Actions are drawn from softmax(Q/temperature), whose probabilities have derivatives; None: ε-greedily."""
 
     def init(self, key: Key[Array, ""]) -> QTheta:
@@ -146,11 +149,15 @@ class QLearner(Learner):
         return self.spec.action
 
     def begin(self, theta: QTheta, key, features) -> QFast | None:
-        return self.begin_from(theta.q) if self.steps else None
+        return self.begin_from(theta.q)
 
     def begin_from(self, q: QNetwork) -> QFast:
         """The fast state of a task that begins with this network."""
-        return QFast(self.rule.begin(q), RingBuffer.of(blank(self.spec), self.capacity))
+        return QFast(self.untrained(q), RingBuffer.of(blank(self.spec), self.capacity))
+
+    def untrained(self, q: QNetwork) -> QState:
+        """Nothing learned beyond q, which is its own target."""
+        return QState(q, q, None, jnp.zeros((), jnp.int32))
 
     def act(self, theta: QTheta, fast: QFast | None, memory, step, key):
         q = theta.q if fast is None else fast.training.q
@@ -177,7 +184,25 @@ class QLearner(Learner):
     def trained(
         self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
     ) -> QFast:
-        """After the DQN steps on all that has been seen, rows [...] last."""
+        """After learning from all that has been seen, rows [...] last."""
+        raise NotImplementedError
+
+
+class QLearner(QPolicy):
+    """Trains its Q-network further on each task by `steps` DQN steps after a round; 0: not at all."""
+
+    steps: int = eqx.field(static=True)
+    rule: DQNSteps
+
+    def begin(self, theta: QTheta, key, features) -> QFast | None:
+        return self.begin_from(theta.q) if self.steps else None
+
+    def untrained(self, q: QNetwork) -> QState:
+        return self.rule.begin(q)
+
+    def trained(
+        self, theta: QTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
+    ) -> QFast:
         buffer = remembered(fast.buffer, rows, valid)
         state, _ = self.rule(fast.training, buffer, theta.normaliser, self.steps, key)
         return QFast(state, buffer)

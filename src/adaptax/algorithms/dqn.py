@@ -125,7 +125,7 @@ class DQNAlgorithm(Algorithm):
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,
             capacity=min(config.capacity, RECENT * spec.episode_steps), rule=rule, epsilon=jnp.array(config.last_epsilon),
-            sees_shaped=config.sees_shaped,
+            sees_shaped=config.sees_shaped, temperature=None,
         )  # fmt: skip
         self.spec, self.tasks, self.capacity = spec, config.tasks, config.capacity
         self.layout = Layout(1, 1, spec.episode_steps, episodes=None)

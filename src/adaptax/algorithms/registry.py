@@ -14,6 +14,7 @@ from adaptax.algorithms.l2o import L2O
 from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.maml_dqn import MAMLDQN
+from adaptax.algorithms.mer import MER
 from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
@@ -281,6 +282,13 @@ ENTRIES: dict[str, Entry] = {
         MAMLDQN(first_order=True),
         learns_on=(),
         updates=160,
+    ),
+    "mer": Entry(
+        "meta-experience replay: Q-learning on a task beside a store of all past ones (Riemer et al. 2019)",
+        "gradient",
+        MER(),
+        learns_on=(),
+        updates=60,
     ),
     "dqn": Entry(
         "deep Q-learning: one Q-network for all tasks, fine-tuned on request (Mnih et al. 2015)",

@@ -1,0 +1,323 @@
+"""MER: meta-experience replay, in reinforcement learning.
+
+Riemer et al. 2019 (arXiv 1810.11910). A growing but bounded store keeps experience of all tasks that ever were. Each step on the
+present task is taken together with steps on past ones, one after the other, and the parameters go a part of that way: this lowers
+the loss of both, and aligns their gradients, so that learning the one disturbs the other less (`adaptation/experience_replay.py`).
+
+Inside a task, after each round of episodes, n updates of s batches of k minibatches of transitions, of which the last is of the
+present task and the others of the store (algorithm 1):
+
+    θ_{i,0} = θ_i,   θ_{i,j} = θ_{i,j−1} − α ∇L_TD(θ_{i,j−1}; B_ij)   j = 1..k,   θ_{i+1} = θ_i + β (θ_{i,k} − θ_i),
+    θ ← θ_1 + γ (θ_{s+1} − θ_1)
+
+Outside, θ goes the share ε of the way to the mean of what the tasks of a meta-update have adapted it to, and their transitions are
+offered to the store, a reservoir in which each that ever was is kept with the same probability. With one task in a meta-update and
+ε = 1 that is continual learning: tasks that come one after the other and never again. With several it is an initial network for new
+tasks, whose few transitions are learned from together with many old ones.
+
+The old ones are drawn by a selector that has learned on past tasks which of them help with a task of which little has been seen
+(`adaptation/relevance.py`), or, `selection` "uniform", all alike, as in the paper.
+
+Good at: sequences of tasks that a network could hold together, but would forget one by one; few environment steps. Bad at: tasks
+that contradict each other and look alike, where little of a task does not tell which it is; continuous actions.
+
+Departures: minibatches where the paper has single examples; the reservoir has the present task's transitions when it is over, and
+until then they have a buffer of their own, from which the last minibatch is drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Key
+
+from adaptax import keys, trees
+from adaptax.adaptation.experience_replay import Loss, towards, within_and_across_batches
+from adaptax.adaptation.q_learning import (
+    Exploration,
+    QFast,
+    QPolicy,
+    QState,
+    QTheta,
+    TDLoss,
+    remembered,
+    require_choices,
+)
+from adaptax.adaptation.relevance import Selector, alignment, selected, selector_loss
+from adaptax.algorithms.base import Algorithm, require_environments
+from adaptax.buffers import Reservoir, RingBuffer
+from adaptax.chunks import chunk_size, map_tasks
+from adaptax.estimators.transitions import Transition, blank, transitions
+from adaptax.learner import Frozen
+from adaptax.networks.q_network import QNetwork
+from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, Step, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class MER:
+    """MER: steps on a task's experience and on that of all tasks before it, aligned."""
+
+    tasks: int = 8
+    """Tasks in one meta-update."""
+    rounds: int = 3
+    """Rounds of experience of a task; the learner adapts after each."""
+    streams: int = 1
+    """Episodes of a round."""
+    inner_updates: int = 20
+    """Updates after a round, each of `batches` times `minibatches` gradient steps."""
+    batches: int = 2
+    """s"""
+    minibatches: int = 4
+    """k, of which one is of the present task."""
+    batch: int = 32
+    """Transitions of a minibatch."""
+    lr: float = 0.4
+    """α, of plain gradient descent."""
+    within: float = 0.5
+    """β, the share of the way that a batch goes."""
+    across: float = 1.0
+    """γ of the paper, the share that all batches of an update go."""
+    outer_step: float = 0.5
+    """ε, the share of the way from θ to the mean of what the tasks made of it."""
+    copy_every: int = 1
+    """Updates between copies to a task's target network."""
+    capacity: int = 20_000
+    """Transitions in the store, of all tasks together."""
+    selection: Literal["learned", "uniform"] = "learned"
+    """How old transitions are drawn."""
+    candidates: int = 4
+    """learned: times as many are looked at."""
+    temperature: float = 0.3
+    """learned: τ of the draw among them."""
+    selector_lr: float = 1e-3
+    """learned: Adam's step size for the selector."""
+    selector_steps: int = 20
+    """learned: its gradient steps in a meta-update."""
+    recent: int = 20
+    """Longest episodes of a task that its own buffer has room for."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the network's hidden layers."""
+    double: bool = True
+    """The network itself chooses the next action, which the target network judges."""
+    gamma: float = 0.95
+    """Discount within an episode."""
+    reward_scale: float = 0.05
+    """What rewards are multiplied by: values of about 1 keep gradients at a length that suits α."""
+    sees_shaped: bool = False
+    """It learns from the shaped reward, where the family gives one; else from what the task pays."""
+    epsilon: float = 1.0
+    """ε-greedy behaviour at first."""
+    last_epsilon: float = 0.05
+    """From `epsilon_steps` on, and on new tasks."""
+    epsilon_steps: int = 20_000
+    """Environment steps over which it falls."""
+
+    def build(self, spec: Spec) -> MERAlgorithm:
+        """The algorithm for a family's spec; AdaptaxError where there is no choice of actions."""
+        require_environments(spec, "MER")
+        require_choices(spec, "MER")
+        return MERAlgorithm(self, spec)
+
+
+class Store(Frozen):
+    """Experience of past tasks."""
+
+    transitions: Reservoir
+
+
+class MERTheta(QTheta):
+    store: Store
+    selector: Selector | None
+    """None: all that is stored is as likely to be drawn."""
+
+
+class MERLearner(QPolicy):
+    """Trains its Q-network on each task by `inner_updates` after a round, together with the store."""
+
+    inner_updates: int = eqx.field(static=True)
+    batches: int = eqx.field(static=True)
+    minibatches: int = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+    stored: int = eqx.field(static=True)
+    """Room in the store."""
+    selects: bool = eqx.field(static=True)
+    candidates: int = eqx.field(static=True)
+    τ: Array
+    td: TDLoss
+    α: Array
+    β: Array
+    γ: Array
+    """The share that all batches go; the discount is the loss's."""
+    copy_every: Array
+
+    def init(self, key: Key[Array, ""]) -> MERTheta:
+        k_q, k_selector = jax.random.split(key)
+        theta = super().init(k_q)
+        store = Store(Reservoir.of(blank(self.spec), self.stored))
+        selector = Selector(self.spec, 32, 16, k_selector) if self.selects else None
+        return MERTheta(theta.q, theta.exploration, theta.normaliser, store, selector)
+
+    def trained(
+        self, theta: MERTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
+    ) -> QFast:
+        buffer = remembered(fast.buffer, rows, valid)
+
+        def update(state: QState, key: Key[Array, ""]) -> tuple[QState, None]:
+            loss = lambda q, rows: self.td.loss(q, state.target, rows, theta.normaliser)  # noqa: E731
+            batches = self.drawn(theta, buffer, key)
+            q = self.moved(theta, loss, state.q, batches)
+            number = state.steps + 1
+            target = trees.where(number % self.copy_every == 0, q, state.target)
+            return QState(q, target, None, number), None
+
+        state, _ = jax.lax.scan(update, fast.training, jax.random.split(key, self.inner_updates))
+        return QFast(state, buffer)
+
+    def moved(self, theta: MERTheta, loss: Loss, q: QNetwork, batches: Transition) -> QNetwork:
+        """After one update on rows [s, k, batch]."""
+        return within_and_across_batches(loss, q, batches, self.α, self.β, self.γ)
+
+    def drawn(self, theta: MERTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Transition:
+        """Rows [s, k, batch] of the store, the last minibatch of a batch of the task; until anything is stored, all of the task."""
+        s, k, n = self.batches, self.minibatches, self.batch
+        k_new, k_old, k_instead = jax.random.split(key, 3)
+        new, store, number = buffer.sample(k_new, s * n), theta.store.transitions, s * (k - 1) * n
+        if theta.selector is None:
+            old = store.sample(k_old, number)
+        else:
+            old = selected(
+                theta.selector, store, new, theta.normaliser, number, self.candidates, self.τ, k_old
+            )
+        old = trees.where(store.size > 0, old, buffer.sample(k_instead, number))
+        shaped = lambda rows, k: jax.tree.map(lambda x: x.reshape(s, k, n, *x.shape[1:]), rows)  # noqa: E731
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), shaped(old, k - 1), shaped(new, 1))
+
+
+class MERAlgorithm(Algorithm):
+    learner: MERLearner
+    layout: Layout = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    selector_steps: int = eqx.field(static=True)
+    selector_lr: Array
+    outer_step: Array
+    epsilon: Array
+    last_epsilon: Array
+    epsilon_steps: Array
+
+    def __init__(self, config: MER, spec: Spec):
+        td = TDLoss(config.double, jnp.array(config.gamma), jnp.array(config.reward_scale))
+        self.learner = MERLearner(
+            spec=spec, hidden=config.hidden, duelling=False, capacity=config.recent * spec.episode_steps,
+            sees_shaped=config.sees_shaped, epsilon=jnp.array(config.last_epsilon), temperature=None,
+            inner_updates=config.inner_updates, batches=config.batches, minibatches=config.minibatches, batch=config.batch,
+            stored=config.capacity, td=td,
+            selects=config.selection == "learned", candidates=config.candidates, τ=jnp.array(config.temperature),
+            α=jnp.array(config.lr), β=jnp.array(config.within), γ=jnp.array(config.across), copy_every=jnp.array(config.copy_every),
+        )  # fmt: skip
+        self.spec, self.tasks = spec, config.tasks
+        self.layout = Layout(config.rounds, config.streams, spec.episode_steps, episodes=1)
+        self.selector_steps, self.selector_lr = config.selector_steps, jnp.array(config.selector_lr)
+        self.outer_step = jnp.array(config.outer_step)
+        self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
+        self.epsilon_steps = jnp.array(float(config.epsilon_steps))
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """Rounds of `streams` episodes."""
+        episodes = 11 * self.layout.streams if episodes is None else episodes
+        return dataclasses.replace(self.layout, rounds=max(1, -(-episodes // self.layout.streams)))
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Of the selector; the networks that act are not trained by derivatives of anything outside the tasks."""
+        return optax.scale_by_adam()
+
+    def init(self, key: Key[Array, ""]) -> TrainState:
+        k_theta, k_run = jax.random.split(key)
+        theta, zero = self.learner.init(k_theta), jnp.zeros((), jnp.int32)
+        opt_state = self.optimizer.init(eqx.filter(theta.selector, eqx.is_array))
+        return TrainState(theta, opt_state, k_run, zero, aux=zero)
+
+    def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
+        return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(self.exploring(state.aux))))
+
+    def exploring(self, env_steps: Array) -> Float[Array, ""]:
+        """How often actions are random after so many environment steps."""
+        share = jnp.minimum(env_steps / self.epsilon_steps, 1.0)
+        return self.epsilon + share * (self.last_epsilon - self.epsilon)
+
+    def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        theta, rounds = state.theta, lifetime.rounds
+        chunk = chunk_size(self.tasks, self.learner.batch * max(self.learner.hidden, default=1))
+        adapted = map_tasks(lambda one: self.adapted(theta, one), lifetime, chunk)
+        mean = jax.tree.map(lambda φ: φ.mean(0), adapted)
+        distance = optax.tree.norm(optax.tree.sub(mean, theta.q))
+
+        rows = dataclasses.replace(transitions(rounds), reward=self.learner.seen_reward(rounds))
+        rows, valid = jax.tree.map(lambda x: x.reshape(self.tasks, -1, *x.shape[4:]), (rows, rounds.valid))
+        k_store, k_selector = jax.random.split(key)
+        selector, opt_state, metrics = self.selector_trained(state, rows, valid, k_selector)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (rows, valid))
+        store = Store(theta.store.transitions.add(*flat, k_store))
+        # Only now: networks were trained, and returns earned, with the normaliser that collected.
+        normaliser = theta.normaliser.update(rounds, jnp.zeros_like(rounds.reward))
+        q = towards(theta.q, mean, self.outer_step)
+        theta = dataclasses.replace(theta, q=q, normaliser=normaliser, store=store, selector=selector)
+        metrics |= {
+            "distance": distance,
+            "stored": store.transitions.size,
+            "epsilon": self.exploring(state.aux),
+        }
+        env_steps = state.aux + rounds.valid.sum()
+        return TrainState(theta, opt_state, state.key, state.updates, env_steps), metrics
+
+    def adapted(self, theta: MERTheta, lifetime: Lifetime) -> QNetwork:
+        """What ONE task made of the network in all its rounds."""
+
+        def after_round(fast: QFast, inputs: tuple[Step, Array]) -> tuple[QFast, None]:
+            rows, k = inputs
+            after = self.learner.adapt(theta, fast, rows, keys.adapt(lifetime.keys, k))
+            assert after is not None
+            return after, None
+
+        rounds = lifetime.rounds, jnp.arange(self.layout.rounds)
+        return jax.lax.scan(after_round, self.learner.begin_from(theta.q), rounds)[0].training.q
+
+    def selector_trained(
+        self, state: TrainState, rows: Transition, valid: Bool[Array, "B n"], key: Key[Array, ""]
+    ) -> tuple[Selector | None, Any, Metrics]:
+        """The selector after steps on the tasks that were just met, as present ones, and the store as it was before them."""
+        theta, learner = state.theta, self.learner
+        if theta.selector is None:
+            return None, state.opt_state, {}
+        store, number = theta.store.transitions, learner.batches * learner.batch
+        one_task = RingBuffer.of(blank(self.spec), valid.shape[1])
+        buffers = jax.vmap(one_task.add)(rows, valid)
+
+        def errors(q: Any, rows: Transition) -> Array:
+            return jax.vmap(lambda row: learner.td.error(q, theta.q, row, theta.normaliser))(rows)
+
+        def of_task(selector: Selector, buffer: RingBuffer, key: Key[Array, ""]) -> Array:
+            k_stored, k_seen, k_held = jax.random.split(key, 3)
+            stored = store.sample(k_stored, learner.candidates * number)
+            a = alignment(errors, theta.q, stored, buffer.sample(k_held, number))
+            return selector_loss(selector, stored, buffer.sample(k_seen, number), theta.normaliser, a)
+
+        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
+            selector, opt_state = carry
+            each = jax.random.split(key, self.tasks)
+            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, buffers, each).mean()  # noqa: E731
+            loss, gradient = eqx.filter_value_and_grad(mean)(selector)
+            direction, opt_state = self.optimizer.update(gradient, opt_state)
+            # As long as nothing is stored there is nothing to be learned.
+            rate = jnp.where(store.size > 0, self.selector_lr, 0.0)
+            return (eqx.apply_updates(selector, trees.scale(-rate, direction)), opt_state), loss
+
+        steps = jax.random.split(key, self.selector_steps)
+        (selector, opt_state), losses = jax.lax.scan(step, (theta.selector, state.opt_state), steps)
+        return selector, opt_state, {"selector_loss": losses.mean()}

@@ -1,0 +1,112 @@
+"""A reservoir on disk, for sequences of tasks whose experience outgrows memory.
+
+It is written between tasks, outside of jitted code, and what is replayed next is drawn from it into a `Reservoir` in memory. A
+folder holds a file for each leaf of a row, whose room is taken when it is made, and a page of facts; opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.buffers import Reservoir
+from adaptax.checkpoint import write_atomically
+from adaptax.errors import AdaptaxError
+
+FACTS = "reservoir.json"
+BLOCK = 1 << 20
+"""Bytes written at once where room is taken."""
+
+
+class DiskReservoir:
+    """`capacity` of all rows ever offered, each with equal probability (Vitter 1985, algorithm R)."""
+
+    def __init__(self, folder: Path, row: Any, capacity: int, seed: int = 0):
+        """Opens the reservoir in `folder`, or makes one for rows like `row`.
+
+        Raises AdaptaxError where there is no room for it, or what is there is of other rows or of another capacity.
+        """
+        leaves, self._structure = jax.tree.flatten(row)
+        self.folder, self.capacity = folder, capacity
+        shapes = [(list(np.shape(x)), str(np.asarray(x).dtype)) for x in leaves]
+        self._kind = {"capacity": capacity, "rows": [list(shape) for shape in shapes]}
+        self._rng, self.seen = np.random.default_rng(seed), 0
+        page = folder / FACTS
+        if page.exists():
+            facts = json.loads(page.read_text())
+            if facts["kind"] != self._kind:
+                raise AdaptaxError(
+                    f"{folder} holds a reservoir of other rows or of another capacity; name another folder."
+                )
+            self.seen, self._rng.bit_generator.state = facts["seen"], facts["draws"]
+        else:
+            self._take_room(shapes)
+            self._keep_facts()
+        self._leaves = [
+            np.memmap(self._file(i), np.dtype(dtype), "r+", shape=(capacity, *shape))
+            for i, (shape, dtype) in enumerate(shapes)
+        ]
+
+    @property
+    def size(self) -> int:
+        """Rows that it holds."""
+        return min(self.seen, self.capacity)
+
+    def add(self, rows: Any, valid: np.ndarray) -> None:
+        """Offers the valid ones of rows [n, ...], in their order."""
+        kept = np.flatnonzero(np.asarray(valid))
+        i = self.seen + np.arange(len(kept))
+        at = np.where(i < self.capacity, i, self._rng.integers(0, i + 1))
+        new = [np.asarray(x) for x in jax.tree.leaves(rows)]
+        for source, place in zip(kept, at, strict=True):
+            if place < self.capacity:
+                for leaf, rows_of in zip(self._leaves, new, strict=True):
+                    leaf[place] = rows_of[source]
+        for leaf in self._leaves:
+            leaf.flush()
+        self.seen += len(kept)
+        self._keep_facts()
+
+    def drawn(self, capacity: int, seed: int) -> Reservoir:
+        """So many of its rows, uniformly without replacement, in memory: full as far as there are enough."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(self.size)[:capacity])
+        number = jnp.int32(len(chosen))
+
+        def room(leaf: np.ndarray) -> jax.Array:
+            held = np.zeros((capacity, *leaf.shape[1:]), leaf.dtype)
+            held[: len(chosen)] = leaf[chosen]
+            return jnp.asarray(held)
+
+        rows = jax.tree.unflatten(self._structure, [room(leaf) for leaf in self._leaves])
+        return Reservoir(rows, number, number)
+
+    def _take_room(self, shapes: list[tuple[list[int], str]]) -> None:
+        """All of it now: a write to a mapped file on a full disk would end the process."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for i, (shape, dtype) in enumerate(shapes):
+                left = self.capacity * math.prod(shape) * np.dtype(dtype).itemsize
+                with open(self._file(i), "wb") as file:
+                    while left > 0:
+                        left -= file.write(bytes(min(left, BLOCK)))
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise AdaptaxError(
+                f"There is no room for a reservoir of {self.capacity:,} rows in {self.folder} ({error.strerror}); make room, "
+                "name another folder or lower the capacity."
+            ) from None
+
+    def _keep_facts(self) -> None:
+        facts = {"kind": self._kind, "seen": self.seen, "draws": self._rng.bit_generator.state}
+        write_atomically(self.folder / FACTS, json.dumps(facts).encode())
+
+    def _file(self, i: int) -> Path:
+        return self.folder / f"rows-{i}.bin"

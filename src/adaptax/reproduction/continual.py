@@ -1,0 +1,60 @@
+"""What a sequence of tasks leaves behind, measured on all of them after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from adaptax import statistics
+from adaptax.reports.outcome import Line
+
+Scores = Float[np.ndarray, "seeds after on"]
+"""[s, i, j]: seed s's score on task j, of 0 ... T − 1, when i tasks are over, of 0 ... T."""
+
+
+class Left(NamedTuple):
+    """Each [seeds], a mean over tasks."""
+
+    retained: np.ndarray
+    """On all tasks, when the last is over."""
+    learned: np.ndarray
+    """On a task when it is over."""
+    forgetting: np.ndarray
+    """From the best score on a task once it was over to the score at last; of all tasks but the last (Chaudhry et al. 2018)."""
+    backward: np.ndarray
+    """What later tasks add: at last, minus when it was over; of all but the last (Lopez-Paz & Ranzato 2017, eq. 3)."""
+    forward: np.ndarray
+    """What earlier tasks add: before it begins, minus before everything; of all but the first (eq. 4)."""
+
+
+def left(scores: Scores) -> Left:
+    """Of at least two tasks."""
+    x = np.asarray(scores, np.float64)
+    tasks = x.shape[2]
+    over = np.arange(tasks)
+    learned, before = x[:, over + 1, over], x[:, over, over]
+    best = np.stack([x[:, j + 1 : -1, j].max(1) for j in range(tasks - 1)], 1)
+    return Left(
+        x[:, -1].mean(1),
+        learned.mean(1),
+        (best - x[:, -1, :-1]).mean(1),
+        (x[:, -1] - learned)[:, :-1].mean(1),
+        (before - x[:, 0])[:, 1:].mean(1),
+    )
+
+
+def over_seeds(a: np.ndarray, b: np.ndarray | float = 0.0) -> tuple[float, float, float]:
+    """The mean over seeds of a − b, each [seeds], and its 95% interval."""
+    each = (a - b)[:, None]
+    low, high = statistics.interval(each, "mean", over="seeds")
+    return float(each.mean()), low, high
+
+
+def on_past_tasks(name: str, scores: Scores, every: int = 1) -> Line:
+    """The mean score on the tasks that are over, along the sequence."""
+    points: Sequence[int] = range(1, scores.shape[1], every)
+    means = [over_seeds(scores[:, i, :i].mean(1)) for i in points]
+    return Line(name, [float(i) for i in points], *(list(x) for x in zip(*means, strict=True)))

@@ -1,0 +1,128 @@
+"""MER by hand: what is drawn from where, what a meta-update changes, and which stored transitions help."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from families import Corridor, Push
+from laws.learners import MER_, STORED, TASKS
+
+from adaptax.adaptation.experience_replay import towards
+from adaptax.adaptation.relevance import Selector, alignment, selected, selector_loss
+from adaptax.algorithms.mer import MER
+from adaptax.buffers import Reservoir, RingBuffer
+from adaptax.collection.collect import collect
+from adaptax.collection.replay import readapt
+from adaptax.errors import AdaptaxError
+from adaptax.estimators.transitions import Transition, blank
+from adaptax.networks.normaliser import Normaliser
+from adaptax.tasks.functions import Sinusoid
+from adaptax.training.program import behaviour_and_keys, draw_training_tasks
+from adaptax.types import TrainState
+
+ALGORITHM = dataclasses.replace(MER_, selection="uniform").build(Corridor().spec)
+
+
+@eqx.filter_jit
+def begun(algorithm) -> TrainState:
+    return algorithm.init(jax.random.key(0))
+
+
+def rows_paying(reward: float, n: int) -> Transition:
+    return dataclasses.replace(
+        jax.tree.map(lambda x: jnp.stack([x] * n), blank(Corridor().spec)), reward=jnp.full(n, reward)
+    )
+
+
+def check_drawn() -> None:
+    """The last minibatch of a batch is of the task, the others of the store; of the task too as long as nothing is stored."""
+    learner, empty, all_of = ALGORITHM.learner, begun(ALGORITHM).theta, jnp.ones(3, bool)
+    buffer = RingBuffer.of(blank(Corridor().spec), 5).add(rows_paying(1.0, 3), all_of)
+    stored = empty.store.transitions.add(rows_paying(2.0, 3), all_of, jax.random.key(0))
+    filled = eqx.tree_at(lambda t: t.store.transitions, empty, stored)
+    for theta, old in ((empty, 1.0), (filled, 2.0)):
+        reward = eqx.filter_jit(learner.drawn)(theta, buffer, jax.random.key(1)).reward
+        assert reward.shape == (MER_.batches, MER_.minibatches, MER_.batch)
+        np.testing.assert_array_equal(reward[:, :-1], np.full_like(reward[:, :-1], old))
+        np.testing.assert_array_equal(reward[:, -1], np.ones_like(reward[:, -1]))
+
+
+def check_update() -> None:
+    """θ goes a part of the way to the mean of what the tasks adapted it to, all rounds counted; the store is offered all rows."""
+    state, layout = begun(ALGORITHM), dataclasses.replace(ALGORITHM.layout, adapt_last=True)
+
+    @eqx.filter_jit
+    def update(state):
+        draw = lambda key: draw_training_tasks(Corridor(), key, TASKS)  # noqa: E731
+        behaviour, task_keys, key = behaviour_and_keys(ALGORITHM, state, draw)
+        lifetime, _, _ = collect(ALGORITHM.collector, Corridor(), behaviour, ALGORITHM.layout, task_keys)
+        again = jax.vmap(lambda one: readapt(ALGORITHM.learner, state.theta, one, layout))(lifetime)
+        return lifetime, again.training.q, *ALGORITHM.learn(state, lifetime, key)
+
+    lifetime, adapted, after, _ = update(state)
+    expected = towards(state.theta.q, jax.tree.map(lambda x: x.mean(0), adapted), ALGORITHM.outer_step)
+    for a, b in zip(jax.tree.leaves(after.theta.q), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    number = int(lifetime.rounds.valid.sum())
+    store = after.theta.store.transitions
+    assert int(store.seen) == int(after.aux) == number and int(store.size) == min(number, STORED)
+
+
+def check_alignment() -> None:
+    """The dot products of gradients, one by one."""
+    keys, θ = jax.random.split(jax.random.key(0)), jnp.array([0.5, -1.0])
+    stored, held = (jax.random.normal(k, (n, 3)) for k, n in zip(keys, (5, 4), strict=True))
+    errors = lambda θ, rows: jnp.tanh(rows[:, :2] @ θ - rows[:, 2]) ** 2  # noqa: E731
+    ours = jax.grad(lambda θ: errors(θ, held).mean())(θ)
+    each = [jax.grad(lambda θ, i=i: errors(θ, stored)[i])(θ) @ ours for i in range(5)]
+    np.testing.assert_allclose(alignment(errors, θ, stored, held), each, rtol=1e-4, atol=1e-5)
+
+
+def test_old_and_new_experience_are_drawn_together():
+    check_drawn()
+
+
+def test_an_update_goes_a_part_of_the_way_and_fills_the_store():
+    check_update()
+
+
+def test_alignment_is_that_of_gradients():
+    check_alignment()
+
+
+def test_a_selector_learns_which_rows_are_of_the_kind_that_was_seen():
+    """Stored rows pay 1 or −1; those that pay what the task's rows do help, the others do harm."""
+    stored = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows_paying(1.0, 32), rows_paying(-1.0, 32))
+    normaliser, a = Normaliser.of(3), stored.reward
+
+    def loss(selector):
+        kinds = [
+            selector_loss(selector, stored, rows_paying(sign, 4), normaliser, sign * a)
+            for sign in (1.0, -1.0)
+        ]
+        return sum(kinds)
+
+    @jax.jit
+    def trained(selector):
+        step = lambda s, _: (jax.tree.map(lambda x, g: x - 0.03 * g, s, jax.grad(loss)(s)), None)  # noqa: E731
+        return jax.lax.scan(step, selector, None, length=150)[0]
+
+    selector = trained(Selector(Corridor().spec, 16, 8, jax.random.key(0)))
+    store = Reservoir.of(blank(Corridor().spec), 64).add(stored, jnp.ones(64, bool), jax.random.key(1))
+    for sign in (1.0, -1.0):
+        rows = selected(
+            selector, store, rows_paying(sign, 4), normaliser, 16, 4, jnp.array(0.1), jax.random.key(2)
+        )
+        assert float((rows.reward == sign).mean()) > 0.9
+
+
+def test_what_is_no_single_choice_and_what_has_no_rewards_is_refused():
+    with pytest.raises(AdaptaxError, match="one choice"):
+        MER().build(Push().spec)
+    with pytest.raises(AdaptaxError, match="rewards"):
+        MER().build(Sinusoid().spec)
