@@ -123,6 +123,8 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
         }.get(name, MAML(hidden=hidden, outer="trpo"))
     algorithm = config.build(family.spec)
     state = algorithm.init(jax.random.key(0))
+    if name.startswith("pearl"):  # all training tasks have been visited
+        state = eqx.tree_at(lambda s: s.updates, state, jax.numpy.int32(1000))
 
     def gather(algorithm, state):
         behaviour, keys, key = behaviour_and_keys(

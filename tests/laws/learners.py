@@ -168,7 +168,7 @@ METANET = MetaNet(
     epochs=2,
 )
 PEARL_ = PEARL(
-    tasks=TASKS, training_tasks=6, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
+    tasks=TASKS, training_tasks=TASKS, episodes=3, capacity=20, recent=2, gradient_steps=3, meta_batch=2, batch=4, latent=2,
     hidden=(8, 8), encoder_hidden=(8,),
 )  # fmt: skip
 DQN_ = DQN(

@@ -22,6 +22,9 @@ from adaptax.types import Box, Discrete, Lifetime, Out, Spec, Step
 
 VAGUE = 4.0
 """A new encoder's factors have the precision softplus(−VAGUE) ≈ 0.02: it takes many transitions to be sure of anything."""
+WANDERING = 1.5
+"""Gain of a new policy's last layer: its actions depend on z, which lasts for an episode. Each episode goes somewhere, far, where a
+policy that only trembles finds nothing that is not near."""
 
 Latent = Float[Array, " d"]
 
@@ -116,7 +119,9 @@ class PosteriorLearner(Learner):
         n_context = obs + action + 1 + (obs if self.use_next_obs else 0)
         return PosteriorTheta(
             encoder=MLP(n_context, self.encoder_hidden, 2 * self.latent, k_encoder, jax.nn.relu, 1.0),
-            policy=MLP(obs + self.latent, self.hidden, soft_outputs(self.space), k_policy, jax.nn.relu),
+            policy=MLP(
+                obs + self.latent, self.hidden, soft_outputs(self.space), k_policy, jax.nn.relu, WANDERING
+            ),
             normaliser=Normaliser.of(obs),
         )
 

@@ -45,6 +45,8 @@ from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.networks.encoding import observation_size, zero_action
 from adaptax.types import Behaviour, Box, Discrete, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
+METRICS = "critic_loss", "actor_loss", "entropy_nats", "belief_kl_nats"
+
 
 @dataclasses.dataclass(frozen=True)
 class PEARL:
@@ -53,7 +55,7 @@ class PEARL:
     tasks: int = 20
     """Tasks to collect from in one meta-update."""
     training_tasks: int = 100
-    """Tasks in all: a fixed set, each with buffers of its own, visited in turn."""
+    """Tasks in all: a fixed set, each with buffers of its own, visited in turn; gradient steps begin when all have been."""
     episodes: int = 0
     """Episodes with a task in a meta-update, 2 or more, the learner adapting after each; 0: as the task family says, at least 2."""
     capacity: int = 10_000
@@ -117,7 +119,7 @@ class Experience(eqx.Module):
 
 
 class PEARLAlgorithm(Algorithm):
-    """Collects from some of the training tasks, in turn, and takes SAC's gradient steps on all that have been visited."""
+    """Collects from some of the training tasks, in turn; once all have been visited, takes SAC's gradient steps on all of them."""
 
     learner: PosteriorLearner
     layout: Layout = eqx.field(static=True)
@@ -181,13 +183,12 @@ class PEARLAlgorithm(Algorithm):
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         experience = self.remembered(state.aux, lifetime.rounds, self.visited(state.updates))
-        known = jnp.minimum((state.updates + 1) * self.tasks, self.training_tasks)
         trained, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
 
-        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Metrics]:
-            params, target, opt_state = carry
-            k_tasks, k_data, k_loss = jax.random.split(key, 3)
-            members = jax.random.randint(k_tasks, (self.meta_batch,), 0, known)
+        def step(i: Array, carry: Any) -> Any:
+            params, target, opt_state, totals = carry
+            k_tasks, k_data, k_loss = jax.random.split(jax.random.fold_in(key, i), 3)
+            members = jax.random.randint(k_tasks, (self.meta_batch,), 0, self.training_tasks)
             data = self.drawn(experience, members, jax.random.split(k_data, self.meta_batch))
             inputs = (*data, jax.random.split(k_loss, self.meta_batch))
             loss = lambda params, one: self.loss(params, frozen, target, *one)  # noqa: E731
@@ -195,15 +196,23 @@ class PEARLAlgorithm(Algorithm):
             gradient, metrics = mean_gradient(loss, params, inputs, chunk)
             direction, opt_state = self.optimizer.update(gradient, opt_state)
             params = trees.add(params, trees.scale(-self.lr, direction))
-            return (params, moved_towards(target, params[1], self.τ), opt_state), metrics
+            target = moved_towards(target, params[1], self.τ)
+            return params, target, opt_state, trees.add(totals, metrics)
 
-        start = ((trained, experience.critic), experience.target, state.opt_state)
-        step_keys = jax.random.split(key, self.gradient_steps)
-        ((trained, critic), target, opt_state), metrics = jax.lax.scan(step, start, step_keys)
+        # Where the first tasks were learned before the last are met, these would be explored by a policy that knows better.
+        ready = (state.updates + 1) * self.tasks >= self.training_tasks
+        steps = jnp.where(ready, self.gradient_steps, 0)
+        start = (
+            (trained, experience.critic),
+            experience.target,
+            state.opt_state,
+            dict.fromkeys(METRICS, jnp.zeros(())),
+        )
+        (trained, critic), target, opt_state, totals = jax.lax.fori_loop(0, steps, step, start)
         theta = eqx.combine(trained, frozen).observing(lifetime)
         experience = dataclasses.replace(experience, critic=critic, target=target)
         after = TrainState(theta, opt_state, state.key, state.updates, experience)
-        return after, jax.tree.map(jnp.mean, metrics)
+        return after, trees.scale(1.0 / jnp.maximum(steps, 1), totals) | {"gradient_steps": steps}
 
     def remembered(self, old: Experience, rounds: Step, members: Int[Array, " B"]) -> Experience:
         """With Step[B, K, 1, T] in the buffers of tasks `members`, which differ."""
@@ -263,5 +272,4 @@ class PEARLAlgorithm(Algorithm):
             jnp.mean, jax.vmap(one)(rows, jax.random.split(k_rows, self.batch))
         )
         kl = kl_from_prior(belief)
-        metrics = {"critic_loss": error, "actor_loss": actor, "entropy_nats": entropy, "belief_kl_nats": kl}
-        return error + self.β * kl + actor, metrics
+        return error + self.β * kl + actor, dict(zip(METRICS, (error, actor, entropy, kl), strict=True))

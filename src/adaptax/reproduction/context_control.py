@@ -90,7 +90,7 @@ SPARSE_METHODS = (
     Method(
         "pearl",
         PEARL(
-            gamma=0.9, kl=0.3, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
+            gamma=0.9, kl=1.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
             episodes=12, capacity=4000, hidden=(64, 64), encoder_hidden=(64, 64),
         ),
         260,
