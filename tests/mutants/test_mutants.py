@@ -674,10 +674,10 @@ MUTANTS = {
         test_buffers.check_every_row_is_kept_as_often,
     ),
     "MER goes the whole way in a batch": Mutant(
-        f"{REPLAYED}:within_and_across_batches", "rates), β)", "rates), 1.0)", test_experience_replay.check_algorithm_1
+        f"{REPLAYED}:within_and_across_batches", "rates), β)", "rates), β / β)", test_experience_replay.check_algorithm_1
     ),
     "MER goes the whole way over batches": Mutant(
-        f"{REPLAYED}:within_and_across_batches", "[0], γ)", "[0], 1.0)", test_experience_replay.check_algorithm_1
+        f"{REPLAYED}:within_and_across_batches", "[0], γ)", "[0], γ / γ)", test_experience_replay.check_algorithm_1
     ),
     "MER's one big batch begins anew with each of its parts": Mutant(
         f"{REPLAYED}:one_big_batch", "x.reshape(-1, *x.shape[2:])", "x[-1]", test_experience_replay.check_algorithm_6
