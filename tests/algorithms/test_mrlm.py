@@ -97,21 +97,12 @@ def test_a_lifetime_is_kept_in_order():
 def test_a_model_finds_out_which_way_actions_work():
     """After an episode it steers to where it pays; before, it cannot know."""
     config = MRLM(
-        tasks=8,
-        hidden=(16,),
-        members=1,
-        gradient_steps=150,
-        lifetimes=64,
-        horizon=4,
-        candidates=32,
-        window=10,
-        query=5,
-        inner_steps=3,
-    )
+        tasks=16, hidden=(32,), members=1, gradient_steps=1000, lifetimes=64, horizon=4, candidates=32, window=10, query=5
+    )  # fmt: skip
     run = train(config, Steer(), 3, 0, report=silent)
     result = evaluate(run, tasks=40, episodes=2)
     before, after = result.curve().mean((0, 1))
-    assert after > Steer.BEST - 0.5 and after > before + 3.0
+    assert after > Steer.BEST - 2.0 and after > before + 8.0
 
 
 def test_what_cannot_be_planned_is_refused():

@@ -17,8 +17,10 @@ CASE = ALGORITHMS["rebal"]
 def check_readings() -> None:
     """The context after a lifetime of two episodes, by the loss's way and by that of `act`."""
     learner, theta, layout = CASE.learner, CASE.theta, CASE.algorithm.layout
-    rounds = trees.index(collected(CASE, layout).rounds, 0)
-    assert not rounds.valid.all() and rounds.first.sum() > 1
+    lives = collected(CASE, layout).rounds
+    shortest = int(lives.valid.sum((1, 2, 3)).argmin())
+    rounds = trees.index(lives, shortest)
+    assert not rounds.valid.all() and (rounds.first & rounds.valid).sum() > 1
     stream = trees.index(rounds, (0, 0))
     unroll = eqx.filter_jit(learner.unroll)
     _, memory = unroll(theta, None, learner.remember(theta), stream, jax.random.key(0))
