@@ -124,7 +124,7 @@ ENTRIES: dict[str, Entry] = {
         "RL² with a causal Transformer for its memory (Melo 2022)",
         "context",
         Transformer(),
-        learns_on=(),
+        learns_on=("bernoulli-bandit",),
         updates=300,
     ),
     "algorithm-distillation": Entry(
@@ -138,7 +138,7 @@ ENTRIES: dict[str, Entry] = {
         "convolutions and attention over all that was seen of the task (Mishra et al. 2018)",
         "context",
         SNAIL(),
-        learns_on=(),
+        learns_on=("bernoulli-bandit",),
         paper=SNAIL(tasks=2400, lr=2e-4, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40),
         updates=300,
         supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
