@@ -93,17 +93,17 @@ SPARSE_METHODS = (
             gamma=0.9, kl=1.0, reward_scale=50.0, meta_batch=16, batch=64, gradient_steps=300, tasks=5, training_tasks=100,
             episodes=12, capacity=4000, hidden=(64, 64), encoder_hidden=(64, 64),
         ),
-        260,
+        130,
     ),
-    Method("rl2", RL2(tasks=15, minibatches=3, gamma=0.95), 174),
-    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 174),
+    Method("rl2", RL2(tasks=15, minibatches=3, gamma=0.95), 87),
+    Method("maml", MAML(tasks=9, streams=5, hidden=(32, 32)), 87),
 )  # fmt: skip
-"""Each for 312,000 environment steps."""
+"""Each for 156,000 environment steps."""
 LONGER = Method("rl2-longer", RL2(tasks=15, minibatches=3, gamma=0.95), 870)
-"""Where on-policy learning comes to with five times as many."""
+"""Where on-policy learning comes to with ten times as many."""
 EXPLORING = 5
 """Episodes before the one that counts."""
-SHARES = (0.1, 0.25, 0.5, 1.0)
+SHARES = (0.2, 0.5, 1.0)
 """Of the meta-updates, after which the learners are tested."""
 SPARSE_TASKS = 500
 GOAL = 0.8
