@@ -146,7 +146,7 @@ def cell(pulls: int, arms: int, minutes: int) -> Figure:
 CELLS: dict[str, Figure] = {
     f"bandit-{pulls}-{arms}": cell(pulls, arms, minutes)
     for (pulls, arms), minutes in {
-        (10, 5): 20, (10, 10): 20, (10, 50): 25, (100, 5): 60, (100, 10): 60, (100, 50): 80,
+        (10, 5): 30, (10, 10): 30, (10, 50): 30, (100, 5): 40, (100, 10): 45, (100, 50): 60,
         (500, 5): 200, (500, 10): 200, (500, 50): 240,
     }.items()
 }  # fmt: skip
