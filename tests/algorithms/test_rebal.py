@@ -18,8 +18,10 @@ def check_readings() -> None:
     """The context after a lifetime of two episodes, by the loss's way and by that of `act`."""
     learner, theta, layout = CASE.learner, CASE.theta, CASE.algorithm.layout
     lives = collected(CASE, layout).rounds
-    shortest = int(lives.valid.sum((1, 2, 3)).argmin())
-    rounds = trees.index(lives, shortest)
+    action, valid = lives.action[:, 0, 0], lives.valid[:, 0, 0]
+    changes = ((action[:, 1:] != action[:, :-1]) & valid[:, 1:]).sum(1) * ~valid.all(1)
+    assert changes.max() > 0
+    rounds = trees.index(lives, int(changes.argmax()))
     assert not rounds.valid.all() and (rounds.first & rounds.valid).sum() > 1
     stream = trees.index(rounds, (0, 0))
     unroll = eqx.filter_jit(learner.unroll)

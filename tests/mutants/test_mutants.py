@@ -807,11 +807,11 @@ MUTANTS = {
     "leaves look beyond the horizon": Mutant(
         "adaptax.adaptation.tree_search:TreeSearch.values",
         "self.horizon - node.depth",
-        "self.horizon",
+        "self.horizon - 0 * node.depth",
         test_tree_search.check_leaves,
     ),
     "physics never change": Mutant(
-        "adaptax.tasks.perturbed:Perturbed.step", "elapsed >= self.at", "False", test_perturbed.check_change
+        "adaptax.tasks.perturbed:Perturbed.step", "elapsed >= self.at", "elapsed < 0", test_perturbed.check_change
     ),
     # simulators with hidden physics
     "no task is flipped": Mutant(
