@@ -42,7 +42,7 @@ def check(case: Case) -> None:
         "l2o",
         "metanet",
         "pearl",
-        "mrlm, continuous",
+        "rebal",
         "multi-task",
     ],
 )
