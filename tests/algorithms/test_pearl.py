@@ -186,6 +186,24 @@ def test_beliefs_are_told_in_numbers():
     assert np.all(said[2:] < 1.0)
 
 
+def check_first_visits() -> None:
+    """4 of 6 tasks in a meta-update: nothing is learned in the first, all gradient steps are taken in the second."""
+    family = Corridor()
+    algorithm = SMALL.build(family.spec)
+    start = begun(algorithm)
+    program = make_program(family)
+    first, second = (program(algorithm, start, jnp.array(n, jnp.int32)) for n in (1, 2))
+    np.testing.assert_array_equal(np.asarray(second.metrics["gradient_steps"])[:2], [0, SMALL.gradient_steps])
+    weights = [jax.tree.leaves((d.state.theta.policy, d.state.aux.critic)) for d in (first, second)]
+    before = jax.tree.leaves((start.theta.policy, start.aux.critic))
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], before, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(weights[1], before, strict=True))
+
+
+def test_nothing_is_learned_before_all_training_tasks_were_visited():
+    check_first_visits()
+
+
 def test_it_finds_the_arm_in_one_pull():
     """The first pull is a guess, and tells all; a nat of entropy costs 1 of 10 that an arm pays."""
     config = PEARL(
