@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from adaptax import statistics
 from adaptax.errors import AdaptaxError
-from adaptax.statistics import interval, iqm, paired_interval, performance_profile, probability_of_improvement
+from adaptax.statistics import interval, iqm, paired_interval, probability_of_improvement
 
 OVERS = ["both", "seeds", "tasks", "stratified"]
 scores = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-100, 100))
@@ -40,19 +40,6 @@ def test_iqm_ignores_order_and_follows_shift_and_scale(x, random, shift, scale):
     shuffled = x.ravel().tolist()
     random.shuffle(shuffled)
     np.testing.assert_allclose(iqm(scale * np.array(shuffled) + shift), scale * iqm(x) + shift, atol=1e-9)
-
-
-def test_performance_profile_counts_scores_strictly_above_each_threshold():
-    x = np.array([[0.0, 1.0], [1.0, 3.0]])
-    np.testing.assert_array_equal(
-        performance_profile(x, np.array([-1.0, 0.0, 0.5, 1.0, 3.0])), [1, 0.75, 0.75, 0.25, 0]
-    )
-
-
-@given(scores, arrays(np.float64, 5, elements=st.floats(-100, 100)))
-def test_performance_profile_equals_its_definition(x, thresholds):
-    expected = [(x > threshold).mean() for threshold in thresholds]
-    np.testing.assert_allclose(performance_profile(x, thresholds), expected, atol=1e-15)
 
 
 # --- the bootstrap -----------------------------------------------------------------------------
@@ -254,7 +241,6 @@ def test_bad_scores_are_counted_and_refused():
         interval,
         statistics.standard_error,
         statistics.normal_interval,
-        lambda s: performance_profile(s, np.zeros(1)),
         lambda s: paired_interval(np.ones((2, 3)), s),
         lambda s: probability_of_improvement(np.ones((2, 3)), s),
     ):

@@ -4,7 +4,7 @@ Everything is numpy in float64. A score matrix is `[seeds, tasks]`: row s is one
 one task that *every* run meets. Bad input (NaN, infinities, wrong shapes) raises `AdaptaxError`.
 
 Sources. Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (IQM,
-stratified bootstrap, probability of improvement, performance profiles); Owen 2007, "The pigeonhole bootstrap"
+stratified bootstrap, probability of improvement); Owen 2007, "The pigeonhole bootstrap"
 (rows and columns of a crossed design resampled at once).
 """
 
@@ -52,17 +52,6 @@ def iqm(scores: AnyScores, axis: int | None = None) -> float | Floats:
     n, cut = x.shape[axis], x.shape[axis] // 4
     middle = np.take(np.sort(x, axis=axis), np.arange(cut, n - cut), axis=axis).mean(axis=axis)
     return float(middle) if middle.ndim == 0 else middle
-
-
-def performance_profile(
-    scores: AnyScores, thresholds: Real[np.ndarray, " thresholds"]
-) -> Float[np.ndarray, " thresholds"]:
-    """F̂(τ) = (1/SM) Σ_s Σ_m 1[x_sm > τ]: the fraction of scores strictly above each threshold τ.
-
-    The run-score distribution of Agarwal et al. 2021, §4.
-    """
-    ordered = np.sort(_finite(scores), axis=None)
-    return 1.0 - np.searchsorted(ordered, thresholds, side="right") / ordered.size
 
 
 # --- intervals ---------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def rounds(k: int, n: int, t: int, lengths: np.ndarray) -> Step:
     )  # fmt: skip
 
 
-def test_a_history_by_hand():
+def check_history() -> None:
     """Of rounds 0 … 4 every second one from the last back: 0, 2, 4. Stream 1's episodes have lengths 2, 3, 1."""
     lengths = np.full((5, 2), 3)
     lengths[[0, 2, 4], 1] = 2, 3, 1
@@ -50,9 +50,17 @@ def test_a_history_by_hand():
     np.testing.assert_array_equal(history.start[1], [1, 0, 0, 0, 0, 0, 0, 0, 0])
 
 
-def test_the_last_round_is_always_kept():
+def test_a_history_by_hand():
+    check_history()
+
+
+def check_last_round() -> None:
     history = learning_histories(rounds(4, 1, 2, np.full((4, 1), 2)), 3, SPEC)
     np.testing.assert_array_equal(history.reward[0], [0, 1, 300, 301])
+
+
+def test_the_last_round_is_always_kept():
+    check_last_round()
 
 
 def test_the_students_loss_is_the_mean_surprise_at_the_teachers_actions():

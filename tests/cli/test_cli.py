@@ -474,7 +474,7 @@ MISTAKES = {
     "reproduce demo --preset paper": "'demo' has no preset 'paper'; leave --preset out. These have: gradient-navigation,",
     "reproduce demo --seeds 3": "'demo' has a fixed number of seeds; leave --seeds out. These take it: bandit-100-5,",
     "reproduce mdp-10 --seeds 0": "seeds must be 1 or more, not 0",
-    "reproduce rl2-bandit-100": "no figure 'rl2-bandit-100'; did you mean 'rl2-bandit-100-5'?",
+    "reproduce rl2-learn": "no figure 'rl2-learn'; did you mean 'rl2-learns'?",
 }
 
 

@@ -6,13 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adaptax.estimators.returns import discounts, gae, returns_to_go, standardise, valid_mean, vtrace
+from adaptax.estimators.returns import discounts, gae, returns_to_go, standardise, valid_mean
 from adaptax.types import Step
-
-floats = st.floats(-5, 5, width=32)
 
 
 def vector(*numbers: float) -> jax.Array:
@@ -67,37 +63,6 @@ def test_a_lifetime_passes_borders():
         vector(1, 1, 5), vector(4, 2, 1), vector(2, 1, 0), discounts(steps, 0.5, "lifetime"), 0.5, 1.0
     )
     np.testing.assert_allclose(advantage, [-1.25, 1.5, 4])
-
-
-def test_vtrace_by_hand():
-    """γ = ½, λ = 1, ratios ½ and 3: ρ = ½ and 2 (cut at 2), c = ½ and 1.
-
-    Row 1 ends it: v₁ = 1 + 2·(4 + 0 − 1) = 7. Row 0: v₀ = 2 + ½·(1 + ½·1 − 2) + ½·½·(7 − 1) = 3.25.
-    """
-    steps = rows(terminated=[1], length=2)
-    log_ratio = jnp.log(vector(0.5, 3.0))
-    targets = vtrace(
-        log_ratio, vector(1, 4), vector(2, 1), vector(1, 0), discounts(steps, 0.5, "episode"), 0.5, ρ_max=2.0
-    )
-    np.testing.assert_allclose(targets, [3.25, 7.0], rtol=1e-5)
-
-
-@jax.jit
-def vtrace_and_gae(reward, value, next_value, discount, λ):
-    on_policy = jnp.zeros_like(reward)
-    return vtrace(on_policy, reward, value, next_value, discount, 0.9, λ), gae(
-        reward, value, next_value, discount, 0.9, λ
-    )
-
-
-@given(
-    st.lists(st.tuples(floats, floats, floats, st.booleans()), min_size=5, max_size=5),
-    st.floats(0, 1, width=32),
-)
-def test_vtrace_on_policy_is_td_lambda(numbers, λ):
-    reward, value, next_value, goes_on = (jnp.array(x, jnp.float32) for x in zip(*numbers, strict=True))
-    targets, advantage = vtrace_and_gae(reward, value, next_value, 0.9 * goes_on, λ)
-    np.testing.assert_allclose(targets, value + advantage, rtol=1e-4, atol=1e-4)
 
 
 def test_standardise_by_hand():

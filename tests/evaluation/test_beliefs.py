@@ -58,6 +58,8 @@ def test_states_are_those_that_the_learner_was_in():
         ("transformer", True),
         ("pearl", True),
         ("varibad", True),
+        ("metanet", True),
+        ("rebal", True),
         ("maml", False),
         ("oracle, continuous", False),
     ],

@@ -238,7 +238,7 @@ ALGORITHMS = {
     "metanet": _case(METANET, Corridor()),
     "metanet, continuous": _case(dataclasses.replace(METANET, fast_layers=2), Push()),
     "pearl": _case(PEARL_, Corridor()),
-    "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True), Push()),
+    "pearl, continuous": _case(dataclasses.replace(PEARL_, use_next_obs=True, training_tasks=6), Push()),
     "dqn": _case(dataclasses.replace(DQN_, duelling=True), Corridor()),
     "dqn, masked": _case(dataclasses.replace(DQN_, fine_tune_steps=3), GatedCorridor()),
     "maml-dqn": _case(MAML_DQN, Corridor()),
@@ -273,5 +273,9 @@ SUPERVISED = {
     "snail": _case(SNAIL_, Sinusoid(shots=5, queries=4)),
 }
 """On labelled examples."""
-LEARNERS = PROBES | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
+TEACHERS = {
+    "a teacher of distillation": Case(DISTILLATION.build(Corridor().spec).teacher, Corridor()),
+    "a teacher of distillation, continuous": Case(DISTILLATION.build(Push().spec).teacher, Push()),
+}
+LEARNERS = PROBES | TEACHERS | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
 """Those that differ in their learner: an outer step is no part of it."""

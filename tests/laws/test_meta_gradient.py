@@ -35,7 +35,7 @@ from laws.learners import scrambled
 from adaptax import trees
 from adaptax.adaptation import gradient
 from adaptax.adaptation.gradient import GradientLearner
-from adaptax.algorithms import emaml, gbml, maml, memory_ppo, rl2
+from adaptax.algorithms import emaml, gbml, maml, memory_ppo, rl2, snail, transformer
 from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.meta_gradient import MetaGradient, MetaGradientAlgorithm
 from adaptax.algorithms.promp import ProMP
@@ -216,16 +216,22 @@ def test_maml_with_the_plain_inner_surrogate_is_exact():
     check_maml_without_lvc()
 
 
-# --- RL² ---------------------------------------------------------------------------------------------------
+# --- learners that remember ----------------------------------------------------------------------------------
+
+PLAIN = {
+    "tasks": 1, "lr": 1.0, "gamma": 1.0, "gae_lambda": 1.0, "epochs": 1, "minibatches": 1, "entropy": 0.0, "value": 0.0,
+    "max_gradient_norm": 1e9,
+}  # fmt: skip
+REMEMBERING: dict[str, memory_ppo.MemoryPPO] = {
+    "rl2": rl2.RL2(hidden=3, **PLAIN),
+    "snail": snail.SNAIL(hidden=3, filters=2, keys=2, values=2, **PLAIN),
+    "transformer": transformer.Transformer(width=4, layers=1, heads=2, **PLAIN),
+}
 
 
-def check_rl2() -> None:
+def check_lifetime_objective(name: str) -> None:
     """First epoch, nothing clipped: the gradient of the lifetime's expected return, through both episodes."""
-    config = rl2.RL2(
-        tasks=1, hidden=3, lr=1.0, gamma=1.0, gae_lambda=1.0, epochs=1, minibatches=1, entropy=0.0, value=0.0,
-        max_gradient_norm=1e9,
-    )  # fmt: skip
-    algorithm = config.build(FAMILY.spec)
+    algorithm = REMEMBERING[name].build(FAMILY.spec)
     learner = algorithm.learner
     theta = scrambled(learner, learner.init(jax.random.key(3)))
     step, lifetimes = expected_step(algorithm, theta)
@@ -254,5 +260,6 @@ def check_rl2() -> None:
     assert relative_error(-step * algorithm.layout.steps, expected) < 1e-4
 
 
-def test_rl2_follows_the_return_of_the_lifetime():
-    check_rl2()
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_learners_that_remember_follow_the_return_of_the_lifetime(name):
+    check_lifetime_objective(name)

@@ -18,6 +18,7 @@ from adaptation import (
     test_update_rules,
 )
 from algorithms import (
+    test_algorithm_distillation,
     test_dqn,
     test_emaml,
     test_mer,
@@ -70,6 +71,7 @@ PROGRAM = "adaptax.training.program"
 GRADIENT = "adaptax.adaptation.gradient:GradientLearner"
 OUTER = "adaptax.outer"
 CAUSAL = "adaptax.networks.causal"
+DISTILLATION = "adaptax.algorithms.algorithm_distillation"
 RL2, MEMORY_PPO = "adaptax.algorithms.rl2", "adaptax.algorithms.memory_ppo"
 MAML = "adaptax.algorithms.maml"
 MRLM = "adaptax.algorithms.mrlm"
@@ -128,6 +130,10 @@ def invalid_rows(name: str) -> Callable[[], None]:
 
 def maml(variant: str) -> Callable[[], None]:
     return lambda: test_meta_gradient.check_maml(test_meta_gradient.VARIANTS[variant])
+
+
+def lifetime_objective(name: str) -> Callable[[], None]:
+    return lambda: test_meta_gradient.check_lifetime_objective(name)
 
 
 def cross_check(variant: str) -> Callable[[], None]:
@@ -374,7 +380,7 @@ MUTANTS = {
     ),
     # meta-gradients
     "RL² credits no episode for the next": Mutant(
-        f"{MEMORY_PPO}:MemoryPPOAlgorithm.advantages", '"lifetime"', '"episode"', test_meta_gradient.check_rl2
+        f"{MEMORY_PPO}:MemoryPPOAlgorithm.advantages", '"lifetime"', '"episode"', lifetime_objective("rl2")
     ),
     "LVC lets the gradient through its denominator": Mutant(
         "adaptax.estimators.surrogates:lvc", "jax.lax.stop_gradient(logp)", "logp", maml("maml")
@@ -726,14 +732,14 @@ MUTANTS = {
     "attention's window is one row too long": Mutant(
         f"{CAUSAL}:Attention.unroll", "(t < j)", "(t <= j)", test_causal.check_attention_by_hand
     ),
-    "a step of the Transformer overlooks its own row": Mutant(
-        "adaptax.networks.transformer:attend_and_self", " + weights[:, -1:] * own_value", "", transformer_fast_path
+    "a step overlooks its own row": Mutant(
+        "adaptax.networks.attention:attend_and_self", " + weights[:, -1:] * own_value", "", transformer_fast_path
     ),
     "a step of the Transformer reads what is too old": Mutant(
         "adaptax.networks.transformer:Transformer.step", " & (held > p - self.context)", "", transformer_fast_path
     ),
-    "attention overlooks the present row": Mutant(
-        f"{CAUSAL}:Attention.step", "(slots != slot), True)", "(slots != slot), False)", causal_fast_path
+    "a step of attention reads slots that are empty": Mutant(
+        f"{CAUSAL}:Attention.step", "(slots < position) & ", "", causal_fast_path
     ),
     "attention reads slots that are empty": Mutant(
         f"{CAUSAL}:Attention.unroll", " & (j >= self.capacity - position)", "", test_causal.check_attention_by_hand
@@ -746,6 +752,13 @@ MUTANTS = {
     ),
     "the support is read before adaptation": Mutant(
         "adaptax.collection.few_shot:predict", "read=adaptations > 0", "read=True", test_few_shot.check_unread
+    ),
+    # distillation
+    "a history's episodes follow rows that are not valid": Mutant(
+        f"{DISTILLATION}:_joined", "values[each, last]", "values[each, -1]", test_algorithm_distillation.check_history
+    ),
+    "a history begins with the first round, and may lack the last": Mutant(
+        f"{DISTILLATION}:learning_histories", "slice((k - 1) % every,", "slice(0,", test_algorithm_distillation.check_last_round
     ),
     # fast weights
     "fast weights pass by the activation": Mutant(

@@ -10,7 +10,8 @@ import pytest
 
 from adaptax.algorithms.transformer import Transformer as TransformerConfig
 from adaptax.errors import AdaptaxError
-from adaptax.networks.transformer import Transformer, attend, positions_in_slots, rotated
+from adaptax.networks.attention import attend
+from adaptax.networks.transformer import Transformer, positions_in_slots, rotated
 from adaptax.tasks.bandits import BernoulliBandit
 
 WIDTH, CONTEXT, ROWS = 8, 5, 12

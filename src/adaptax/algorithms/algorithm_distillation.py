@@ -72,7 +72,7 @@ class AlgorithmDistillation:
     layers: int = 2
     """Blocks of attention and multilayer perceptron."""
     heads: int = 4
-    """Heads of attention; the width must divide into them."""
+    """Heads of attention; the width must be a multiple of twice as many."""
     lr: float = 1e-3
     """Adam's step size in imitation."""
     epochs: int = 1

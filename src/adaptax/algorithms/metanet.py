@@ -178,6 +178,10 @@ class MetaNetLearner(PolicyGradientLearner):
     def unroll(self, theta, fast, memory, steps, stream_key):
         return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
 
+    def belief(self, theta: MetaNetTheta, fast: MetaNetFast, memory) -> Float[Array, " d"]:
+        """The mean representation of the examples in memory; 0 as long as there is none."""
+        return jax.vmap(valid_mean, (1, None))(fast.memory.keys, fast.memory.filled)
+
     def represent(self, embedding: MLP, task: tuple[Dense, ...], x: Float[Array, " n"]) -> Float[Array, " d"]:
         """u(x; Q, Q*)"""
         return augmented(embedding.layers, embedding.activation, task, jnp.ones(1), x)

@@ -71,6 +71,10 @@ class RecurrentModelLearner(PlanningLearner):
         h = jax.vmap(lambda gru, h: gru(h, x))(theta.adaptation, h)
         return theta.networks, h, (h, obs)
 
+    def belief(self, theta: ModelTheta, fast, memory) -> Float[Array, " Eh"]:
+        """What the members' GRUs have made of the stream."""
+        return memory.context[0].reshape(-1)
+
     def reading(
         self,
         scales: Scales,

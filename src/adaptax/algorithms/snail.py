@@ -31,7 +31,7 @@ from adaptax.algorithms.base import Algorithm
 from adaptax.algorithms.few_shot import MemoryFewShotAlgorithm
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
-from adaptax.networks.causal import Attention, Block, CausalMemory, CausalStack, TemporalConvolution
+from adaptax.networks.causal import Attention, CausalBlock, CausalMemory, CausalStack, TemporalConvolution
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import Dense
@@ -93,7 +93,7 @@ class SNAILLearner(Learner):
 
     def init(self, key: Key[Array, ""]) -> Network:
         k_in, k_policy, k_value, *k_blocks = jax.random.split(key, 3 + len(self.order))
-        blocks: list[Block] = []
+        blocks: list[CausalBlock] = []
         width = self.hidden
         for kind, k in zip(self.order, k_blocks, strict=True):
             if kind == "convolution":

@@ -58,26 +58,6 @@ def gae(
     return returns_to_go(δ, λ * discount)
 
 
-def vtrace(
-    log_ratio: Float[Array, " T"],
-    reward: Float[Array, " T"],
-    value: Float[Array, " T"],
-    next_value: Float[Array, " T"],
-    discount: Float[Array, " T"],
-    γ: float | Float[Array, ""],
-    λ: float | Float[Array, ""] = 1.0,
-    ρ_max: float = 1.0,
-) -> Float[Array, " T"]:
-    """V-trace value targets v_t under importance ratios π/μ = exp(log_ratio) (Espeholt et al. 2018, eq. 1).
-
-    v_t = V_t + δ_t + γ_t c_t (v_{t+1} − V_{t+1}),   δ_t = ρ_t (r_t + γ V'_t − V_t),
-    ρ_t = min(ρ_max, π/μ),   c_t = λ min(1, π/μ)
-    """
-    ratio = jnp.exp(log_ratio)
-    δ = jnp.minimum(ρ_max, ratio) * (reward + γ * next_value - value)
-    return value + returns_to_go(δ, discount * λ * jnp.minimum(1.0, ratio))
-
-
 def following_in_lifetime(
     value: Float[Array, "K N T"], valid: Bool[Array, "K N T"], after_end: Float[Array, " N"]
 ) -> Float[Array, "K N T"]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from adaptax.networks.distributions import MASKED_LOGIT
+from adaptax.networks.attention import attend, attend_and_self
 from adaptax.networks.layers import Dense
 
 
@@ -129,9 +129,9 @@ class Attention(eqx.Module):
         query, key, value = self._split(self.projection(x))
         # The slot to be written holds a row that is now too old, or none.
         slots = jnp.arange(self.capacity)
-        seen = jnp.append((slots < position) & (slots != slot), True)
-        weights = self._weights(jnp.append(keys @ query, key @ query), seen)
-        read = weights[:-1] @ values + weights[-1] * value
+        seen = (slots < position) & (slots != slot)
+        one_head = (jnp.expand_dims(a, 0) for a in (query, keys, values))
+        read = attend_and_self(*one_head, seen, key[None], value[None])[0]
         # All of a ring is read before one slot of it is written, so that it can stay where it is in memory.
         keys = keys.at[slot].set(jnp.where(valid, key, keys[slot]))
         values = values.at[slot].set(jnp.where(valid, value, values[slot]))
@@ -155,14 +155,11 @@ class Attention(eqx.Module):
         seen = (t < j) & (j <= t + self.capacity) & (j >= self.capacity - position)
         if cache is None:
             keys, values, seen = keys[self.capacity :], values[self.capacity :], seen[:, self.capacity :]
-        weights = self._weights(queries @ keys.T, seen)
-        return jnp.concatenate([xs, weights @ values], axis=-1), (key_ring, value_ring)
+        read = attend(queries[None], keys[None], values[None], seen)[0]
+        return jnp.concatenate([xs, read], axis=-1), (key_ring, value_ring)
 
     def _split(self, projected: Float[Array, "..."]) -> list[Array]:
         return jnp.split(projected, [self.keys, 2 * self.keys], axis=-1)
-
-    def _weights(self, scores: Float[Array, "..."], seen: Bool[Array, "..."]) -> Float[Array, "..."]:
-        return jax.nn.softmax(jnp.where(seen, scores / math.sqrt(self.keys), MASKED_LOGIT), axis=-1)
 
 
 def _gated(z: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -180,7 +177,7 @@ def _through_ring(
     return ordered, jnp.roll(newest, position + count, axis=0)
 
 
-Block: TypeAlias = TemporalConvolution | Attention
+CausalBlock: TypeAlias = TemporalConvolution | Attention
 
 
 class CausalMemory(eqx.Module):
@@ -195,7 +192,7 @@ class CausalMemory(eqx.Module):
 class CausalStack(eqx.Module):
     """Blocks one after the other, each reading all that the one before says."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[CausalBlock, ...]
 
     @property
     def n_out(self) -> int:

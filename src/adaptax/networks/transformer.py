@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from adaptax.networks.distributions import MASKED_LOGIT
+from adaptax.networks.attention import attend, attend_and_self
 from adaptax.networks.layers import Dense
 
 ROTARY_BASE = 10_000.0
@@ -153,23 +153,3 @@ def rotated(x: Float[Array, "heads d"], position: Int[Array, ""]) -> Float[Array
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-
-
-def attend_and_self(
-    q: Float[Array, "heads d"], keys: Float[Array, "heads n d"], values: Float[Array, "heads n d"], seen: Bool[Array, " n"],
-    own_key: Float[Array, "heads d"], own_value: Float[Array, "heads d"],
-) -> Float[Array, "heads d"]:  # fmt: skip
-    """`attend` of one query, which also sees a row that is not among the others: itself."""
-    before = jnp.where(seen, jnp.einsum("hd,hnd->hn", q, keys), MASKED_LOGIT)
-    own = (q * own_key).sum(-1, keepdims=True)
-    weights = jax.nn.softmax(jnp.concatenate([before, own], axis=-1) * q.shape[-1] ** -0.5)
-    return jnp.einsum("hn,hnd->hd", weights[:, :-1], values) + weights[:, -1:] * own_value
-
-
-def attend(
-    q: Float[Array, "heads T d"], keys: Float[Array, "heads n d"], values: Float[Array, "heads n d"], seen: Bool[Array, "T n"]
-) -> Float[Array, "heads T d"]:  # fmt: skip
-    """softmax(q·k / √d) over the rows that each query sees, times their values, in each head."""
-    scores = jnp.einsum("htd,hnd->htn", q, keys) * q.shape[-1] ** -0.5
-    weights = jax.nn.softmax(jnp.where(seen, scores, MASKED_LOGIT))
-    return jnp.einsum("htn,hnd->htd", weights, values)

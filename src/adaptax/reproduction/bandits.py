@@ -106,8 +106,8 @@ TRANSFORMER_100 = Transformer(
 )
 
 
-def learners(pulls: int) -> dict[str, Learner]:
-    """What is trained for a cell of so many pulls, by what two cores can do."""
+def learners(pulls: int, arms: int) -> dict[str, Learner]:
+    """What is trained for a cell, by what two cores can do."""
     if pulls <= 10:
         return {
             "rl2": Learner(CELL_10_5, 600, goal=6.6, seeds=5),
@@ -117,7 +117,7 @@ def learners(pulls: int) -> dict[str, Learner]:
     if pulls <= 100:
         return {
             "rl2": Learner(CELL_100_5, 2000),
-            "snail": Learner(SNAIL_100, 1000, goal=77.5 if pulls == 100 else None),
+            "snail": Learner(SNAIL_100, 1000, goal=77.5 if (pulls, arms) == (100, 5) else None),
             "transformer": Learner(TRANSFORMER_100, 600),
         }
     configs = {"rl2": CELL_100_5, "snail": SNAIL_100, "transformer": TRANSFORMER_100}
@@ -128,7 +128,7 @@ def cell(pulls: int, arms: int, minutes: int) -> Figure:
     """The figure of a cell."""
 
     def run(directory: Path, report: Report, seeds: int = 1) -> Outcome:
-        trained = {name: m.with_seeds(seeds) for name, m in learners(pulls).items()}
+        trained = {name: m.with_seeds(seeds) for name, m in learners(pulls, arms).items()}
         runs = train_learners(trained, BernoulliBandit(arms, pulls), directory, report)
         table = bandit_table(runs, {name: m.goal for name, m in trained.items() if m.goal is not None})
         return table + learning_within(runs, LEARNING_TASKS, directory, report)

@@ -112,9 +112,9 @@ GOAL = 0.8
 
 def sparse_navigation(directory: Path, report: Report) -> Outcome:
     """Whether the goal is found in the episode after five to explore, against environment steps of meta-training."""
-    rows, claims, folders, found, lines = [], [], [], {}, []
+    rows, claims, folders, found, lines, earned = [], [], [], {}, [], []
     for method in (*SPARSE_METHODS, LONGER):
-        points = []
+        points, returns = [], []
         for share in SHARES if method in SPARSE_METHODS else (1.0,):
             runs, result = met_after(method, share, directory, report)
             first, last = in_first_and_last(result)
@@ -130,7 +130,10 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
                 )
             )
             points.append((steps, last.mean(), *statistics.interval(last, "mean")))
-        lines.append(Line(method.name, *(list(map(float, x)) for x in zip(*points, strict=True))))
+            after = result.curve()[:, :, -1]
+            returns.append((steps, after.mean(), *statistics.interval(after, "mean")))
+        for drawn, of in ((lines, points), (earned, returns)):
+            drawn.append(Line(method.name, *(list(map(float, x)) for x in zip(*of, strict=True))))
         result.save(directory / method.name / "evaluation" / "test.safetensors")
         keep_beliefs(directory / method.name / "seed-0", runs[0])
         found[method.name] = last
@@ -179,13 +182,14 @@ def sparse_navigation(directory: Path, report: Report) -> Outcome:
     table = Table(
         "Sparse navigation: goals found, against environment steps of meta-training", header, rows, note
     )
-    plot = Plot(
-        "Off-policy beside on-policy: goals found",
-        "environment steps of meta-training",
-        "share of goals found",
-        lines,
-    )
-    return Outcome([table], claims, _folders(folders), [plot])
+    plots = [
+        Plot(f"Off-policy beside on-policy: {what}", "environment steps of meta-training", label, drawn)
+        for what, label, drawn in (
+            ("goals found", "share of goals found", lines),
+            ("return after adaptation", f"return of episode {EXPLORING + 1}", earned),
+        )
+    ]
+    return Outcome([table], claims, _folders(folders), plots)
 
 
 def met_after(method: Method, share: float, directory: Path, report: Report) -> tuple[list[Run], Evaluation]:

@@ -21,7 +21,7 @@ from adaptax.reproduction import (
     sinusoid,
     tabular_mdps,
 )
-from adaptax.reproduction.bandits import CELL_10_5, CELL_100_5, bandit_table, train_cell
+from adaptax.reproduction.bandits import CELL_10_5, bandit_table, train_cell
 from adaptax.reproduction.figure import Figure
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
@@ -37,6 +37,7 @@ from adaptax.training.train import Report
 
 DEMO_BANDIT_UPDATES = 450
 DEMO_NAVIGATION_UPDATES = 60
+MEMORY_CELLS = ("bandit-10-5", "bandit-10-10", "bandit-10-50", "bandit-100-5", "mdp-10")
 DISTILLED = AlgorithmDistillation(rounds=24, tasks=16)
 DISTILLATION_UPDATES = 250
 
@@ -48,12 +49,12 @@ def demo(directory: Path, report: Report) -> Outcome:
     return bandit_table({"rl2": [bandit]}, {"rl2": 6.60}) + navigation_table(navigation)
 
 
-def bandit_100_5(directory: Path, report: Report) -> Outcome:
-    return bandit_table({"rl2": [train_cell(CELL_100_5, 5, 100, 2000, directory, report)]}, {"rl2": 77.5})
-
-
-def bandit_10_5(directory: Path, report: Report) -> Outcome:
-    return bandit_table({"rl2": [train_cell(CELL_10_5, 5, 10, 1000, directory, report)]}, {"rl2": 6.60})
+def memory_tables(directory: Path, report: Report) -> Outcome:
+    """The cells of the bandit and the process tables that two cores reach, one after the other."""
+    cells = bandits.CELLS | tabular_mdps.CELLS
+    return sum(
+        (cells[name].run(directory / name, report) for name in MEMORY_CELLS), start=Outcome([], [], [])
+    )
 
 
 def rl2_learns(directory: Path, report: Report) -> Outcome:
@@ -113,12 +114,6 @@ def _control(part: str) -> Figure:
 FIGURES: dict[str, Figure] = {
     "demo": Figure(
         "RL² on bandits and MAML on 2D navigation, small", "RL² 6.7 (Duan et al. 2016, table 1)", 3, demo
-    ),
-    "rl2-bandit-10-5": Figure(
-        "RL² on 5-armed bandits, 10 pulls", "6.7 (table 1); exact optimum 6.660", 4, bandit_10_5
-    ),
-    "rl2-bandit-100-5": Figure(
-        "RL² on 5-armed bandits, 100 pulls", "78.7 (table 1); Gittins 78.3, Thompson 74.7", 8, bandit_100_5
     ),
     "rl2-learns": Figure(
         "RL² adapts on bandits: 5 seeds × 2,000 bandits", "a claim of this library", 7, rl2_learns
@@ -275,6 +270,12 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         20,
         replay_selection.mer_learns,
+    ),
+    "memory-tables": Figure(
+        "RL², SNAIL, Transformer beside the reference policies: " + ", ".join(MEMORY_CELLS),
+        "of each cell",
+        sum((bandits.CELLS | tabular_mdps.CELLS)[name].minutes for name in MEMORY_CELLS),
+        memory_tables,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,
