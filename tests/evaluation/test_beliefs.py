@@ -54,14 +54,11 @@ def test_states_are_those_that_the_learner_was_in():
     "name, has",
     [
         ("rl2", True),
-        ("snail", True),
-        ("transformer", True),
         ("pearl", True),
         ("varibad", True),
         ("metanet", True),
         ("rebal", True),
         ("maml", False),
-        ("oracle, continuous", False),
     ],
 )
 def test_who_has_a_belief(name, has):

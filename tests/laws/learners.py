@@ -279,3 +279,12 @@ TEACHERS = {
 }
 LEARNERS = PROBES | TEACHERS | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
 """Those that differ in their learner: an outer step is no part of it."""
+
+
+def one_of_each(cases: dict[str, Case]) -> dict[str, Case]:
+    """The last of the cases that bear one algorithm's name: what follows the comma is a setting of it."""
+    return {
+        name: case
+        for name, case in cases.items()
+        if name == [other for other in cases if other.split(",")[0] == name.split(",")[0]][-1]
+    }

@@ -49,7 +49,10 @@ ENTRIES: dict[str, Entry] = {
     "tabular-mdp": Entry(TabularMDP, "random Markov decision processes of 10 states and 5 actions"),
     "gridworld": Entry(GridWorld, "a hidden goal on a grid of 5 × 5 cells, to be searched for"),
     "point-navigation": Entry(PointNavigation, "a point moves to a hidden goal in the plane; dense reward"),
-    "sparse-navigation": Entry(SparsePointNavigation, "a hidden goal on a half circle, paid only near it; meta-train with reward=peaked"),
+    "sparse-navigation": Entry(
+        SparsePointNavigation,
+        "a hidden goal on a half circle, paid only near it; meta-train with reward=peaked",
+    ),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
     "mountain-car": Entry(MountainCar, "MountainCar with hidden gravity, power, goal and direction"),
     "mountain-car-continuous": Entry(
