@@ -130,8 +130,7 @@ class Attention(eqx.Module):
         # The slot to be written holds a row that is now too old, or none.
         slots = jnp.arange(self.capacity)
         seen = (slots < position) & (slots != slot)
-        one_head = (jnp.expand_dims(a, 0) for a in (query, keys, values))
-        read = attend_and_self(*one_head, seen, key[None], value[None])[0]
+        read = attend_and_self(query[None], keys[None], values[None], seen, key[None], value[None])[0]
         # All of a ring is read before one slot of it is written, so that it can stay where it is in memory.
         keys = keys.at[slot].set(jnp.where(valid, key, keys[slot]))
         values = values.at[slot].set(jnp.where(valid, value, values[slot]))
