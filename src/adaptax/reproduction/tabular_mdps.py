@@ -41,8 +41,8 @@ PUBLISHED_PRIORS = (
 KNOWN_LESS = tuple(name for _, names in PUBLISHED_PRIORS for name in names)
 
 RL2_10 = RL2(
-    tasks=256, hidden=128, embedding=64, policy_hidden=(64,), lr=4e-3, lr_decay=0.999, gamma=0.95, gae_lambda=0.3, entropy=0.03,
-    entropy_decay=0.999, epochs=3, minibatches=8,
+    tasks=256, hidden=128, embedding=64, policy_hidden=(64,), lr=4e-3, lr_decay=0.9992, gamma=0.95, gae_lambda=0.3, entropy=0.03,
+    entropy_decay=0.9992, epochs=3, minibatches=8,
 )  # fmt: skip
 """Ten states with five actions are fifty numbers to be kept: layers before and after the memory help to write and to read them."""
 SNAIL_10 = SNAIL(tasks=256, gae_lambda=0.8, entropy=0.03, entropy_decay=0.997, epochs=3)
