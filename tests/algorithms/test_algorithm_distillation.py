@@ -55,8 +55,8 @@ def test_a_history_by_hand():
 
 
 def check_last_round() -> None:
-    history = learning_histories(rounds(4, 1, 2, np.full((4, 1), 2)), 3, SPEC)
-    np.testing.assert_array_equal(history.reward[0], [0, 1, 300, 301])
+    history = learning_histories(rounds(5, 1, 2, np.full((5, 1), 2)), 3, SPEC)
+    np.testing.assert_array_equal(history.reward[0], [100, 101, 400, 401])
 
 
 def test_the_last_round_is_always_kept():
