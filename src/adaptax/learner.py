@@ -10,9 +10,8 @@ from jaxtyping import Array, Bool, Key, PyTree
 from adaptax import keys, trees
 from adaptax.types import Fast, Memory, Out, Step, Theta
 
-
 QUERY_AXIS = "query"
-"""The name of the axis over a supervised task's queries: statistics over it make a prediction *transductive*, which a learner says."""
+"""The name of the axis over a supervised task's queries: statistics over it make a prediction *transductive*."""
 
 
 class Frozen(eqx.Module):

@@ -157,9 +157,7 @@ class GradientLearner(PolicyGradientLearner):
         stream = jax.vmap(row, axis_name="examples")
         return valid_mean(jax.vmap(stream)(batch.obs, batch.action, batch.valid), batch.valid)
 
-    def statistics(
-        self, theta: GradientTheta, policy: Policy, batch: Step
-    ) -> tuple[Statistics, ...] | None:
+    def statistics(self, theta: GradientTheta, policy: Policy, batch: Step) -> tuple[Statistics, ...] | None:
         """Of the images in a support, Step[1, T], under a policy: what its queries are normalised by. None where they need none."""
         network, rows = policy.convolutions, trees.index(batch, 0)
         if network is None or self.transductive:

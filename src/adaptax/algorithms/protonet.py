@@ -12,9 +12,9 @@ linear in f (§2.3-2.4). Classes that the support does not show are never chosen
 Good at: classification from very few examples at the price of a forward pass; a strong plain baseline. Bad at: tasks that differ in
 more than in what their classes are, for f is the same for all; regression and rewards, of which there are no classes.
 
-Where we depart from the paper: images are halved by strides, as in MAML's network (`max_pool=True` is the paper's), and averaged over
-what is left of positions; batch normalisation takes its statistics from the support, or from all queries (`transductive`), where
-theirs keeps running averages of the training tasks. Tasks are trained on with as many classes as they are met with.
+Where we depart from the paper: images are halved by strides, as in MAML's network (`max_pool=True` is the paper's), and averaged
+over what is left of positions; batch normalisation takes its statistics from the support, or from all queries (`transductive`),
+where theirs keeps running averages of the training tasks. Tasks are trained on with as many classes as they are met with.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ProtoNet:
     tasks: int = 16
     """Tasks in one meta-update."""
     hidden: tuple[int, ...] = (64, 64)
-    """Units of the embedding's layers, of which the last is the embedding; of networks over images, channels of the convolutions."""
+    """Units of the embedding's layers, the last of which is what it says; of networks over images, channels of the convolutions."""
     max_pool: bool = False
     """Images are halved by taking the maximum over 2 × 2 positions, as in the paper; else by a stride of the convolution."""
     transductive: bool = False
@@ -61,13 +61,15 @@ class ProtoNet:
         """The algorithm for a family's spec."""
         if not spec.supervised or not isinstance(spec.action, Discrete):
             raise AdaptaxError(
-                f"'protonet' tells classes apart by labelled examples of each, and '{spec.name}' has none; `adaptax list` shows what "
-                "learns on it."
+                f"'protonet' tells classes apart by labelled examples of each, and '{spec.name}' has none; `adaptax list` shows "
+                "what learns on it."
             )
         if not self.hidden:
             raise AdaptaxError("hidden must name one layer at least, whose units are the embedding.")
         if self.max_pool and not spec.images:
-            raise AdaptaxError(f"'{spec.name}' has no labelled images, which could be halved; leave max_pool out.")
+            raise AdaptaxError(
+                f"'{spec.name}' has no labelled images, which could be halved; leave max_pool out."
+            )
         learner = ProtoNetLearner(
             spec=spec, hidden=self.hidden, max_pool=self.max_pool, transductive=check_transductive(self.transductive, spec)
         )  # fmt: skip

@@ -125,7 +125,8 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
             chunk = chunk_size(self.tasks, max(widest, self.learner.floats_of_a_step))
             adapted = map_tasks(lambda one: self.adapted_to_all(theta, one), lifetime, chunk)
             after = map_tasks(lambda one: self.score(theta, one, self.inner_steps), lifetime, chunk)
-            before = map_tasks(lambda one: self.score(theta, one, 0), lifetime, chunk)
+            some = trees.index(lifetime, slice(chunk))  # to be looked at alone
+            before = jax.vmap(lambda one: self.score(theta, one, 0))(some)
             metrics = {"return": after.mean(), "return_before_adaptation": before.mean()}
             weights, seen = task_weights(after, self.objective, self.cvar_share), theta
         else:

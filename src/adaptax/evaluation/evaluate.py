@@ -94,6 +94,7 @@ def evaluate(
         successes=None if successes[0] is None else np.stack(successes),
         optimal=optimal_returns(family, drawn, tasks),
         measure=spec.measure,
+        transductive=runs[0].algorithm.learner.transductive,
         seconds=time.perf_counter() - started,
         peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         training_env_steps=[run.env_steps for run in runs],

@@ -18,7 +18,7 @@ from adaptax.types import Space
 class Policy(eqx.Module):
     """π(·|x); the standard deviation over a `Box` is a parameter of its own.
 
-    Vectors are read by a multilayer perceptron with `hidden` units; images by convolutions with `hidden` channels and a linear layer.
+    Vectors are read by a perceptron of `hidden` units, images by convolutions of `hidden` channels and a linear layer.
     """
 
     mlp: MLP

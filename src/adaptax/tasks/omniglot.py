@@ -45,12 +45,12 @@ class Characters(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Omniglot(SupervisedFamily):
-    """N-way K-shot classification of handwritten characters: which of the task's N characters is it, K drawings of each being known?
+    """N-way K-shot classification of handwritten characters: which of a task's N characters is it, K drawings of each being known?
 
-    A character turned by 90°, 180° or 270° is another class (Santoro et al. 2016). Tasks of `train` take theirs from the 30 alphabets
-    of the background set, those of `test` from the 20 of the evaluation set; there is no `ood`. Drawings and labels' order are drawn
-    anew for each task. Pixels are the share of ink, 0 to 1, in an image brought from 105 × 105 to `side` × `side` by averages
-    over areas. Licence of the data: MIT.
+    A character turned by 90°, 180° or 270° is another class (Santoro et al. 2016). Tasks of `train` take theirs from the 30
+    alphabets of the background set, those of `test` from the 20 of the evaluation set; there is no `ood`. Which drawings are shown,
+    and which number a character has as a class, is drawn anew for each task. Pixels are the share of ink, 0 to 1, in an image
+    brought from 105 × 105 to `side` × `side` by averages over areas. Licence of the data: MIT.
     """
 
     ways: int = 5
@@ -83,19 +83,18 @@ class Omniglot(SupervisedFamily):
 
     def sample(self, key: Key[Array, ""], split: Split) -> Characters:
         turns = 4 if self.turned else 1
-        classes = distinct(key, self.ways, turns * CHARACTERS[split])
+        classes = distinct(jax.random.uniform(key, (turns * CHARACTERS[split],)), self.ways)
         first = CHARACTERS["train"] if split == "test" else 0
         return Characters(first + classes // turns, classes % turns)
 
     def examples(self, key: Key[Array, ""], task: Characters, split: Split) -> Examples:
-        k_drawings, k_order = jax.random.split(key)
-        first = CHARACTERS["train"] if split == "test" else 0
+        n, shown = self.ways * self.shots, self.shots + self.queries
+        dice = jax.random.uniform(key, (self.ways * DRAWINGS + n,))
+        which = distinct(dice[n:].reshape(self.ways, DRAWINGS), shown)
         images = jnp.asarray(drawings(split, self.side))
-        shown = self.shots + self.queries
-        keys = jax.random.split(k_drawings, self.ways)
-        which = jax.vmap(lambda k: jax.random.permutation(k, DRAWINGS)[:shown])(keys)
-        x = images[(task.number - first)[:, None], which].astype(jnp.float32) / 255.0
-        x = jax.vmap(turn)(x, task.quarter_turns)[..., None]
+        first = CHARACTERS["train"] if split == "test" else 0
+        x = turned(images[(task.number - first)[:, None], which], task.quarter_turns)
+        x = (x.astype(jnp.float32) / 255.0)[..., None]
         y = jnp.broadcast_to(jnp.arange(self.ways)[:, None], (self.ways, shown))
 
         def rows(a: Array) -> tuple[Array, Array]:
@@ -103,28 +102,24 @@ class Omniglot(SupervisedFamily):
             return support.reshape(-1, *a.shape[2:]), query.reshape(-1, *a.shape[2:])
 
         (support_x, query_x), (support_y, query_y) = rows(x), rows(y)
-        order = jax.random.permutation(k_order, self.ways * self.shots)  # for learners that read one by one
+        order = jnp.argsort(dice[:n])  # for learners that read one by one
         return Examples(support_x[order], support_y[order], query_x, query_y)
 
 
-def distinct(key: Key[Array, ""], number: int, of: int) -> Int[Array, " number"]:
-    """So many different numbers from 0 to `of` − 1 in random order, without sorting all of them."""
-    drawn = jax.random.randint(key, (number,), 0, of - jnp.arange(number))
-
-    def place(taken: Array, i: Array) -> tuple[Array, None]:
-        # The drawn[i]-th number that is not taken yet: those taken, from the least on, push it up.
-        push = lambda x, t: (x + (x >= t), None)  # noqa: E731
-        x, _ = jax.lax.scan(push, drawn[i], jnp.sort(taken))
-        return taken.at[i].set(x), None
-
-    nothing = jnp.full(number, of, drawn.dtype)
-    return jax.lax.scan(place, nothing, jnp.arange(number))[0]
+def distinct(dice: Float[Array, "... of"], number: int) -> Int[Array, "... number"]:
+    """So many different numbers below `of` in random order, from as many independent uniform draws as there are numbers."""
+    return jax.lax.top_k(dice, number)[1]
 
 
-def turn(x: Float[Array, "n side side"], quarters: Int[Array, ""]) -> Float[Array, "n side side"]:
-    """Images turned counterclockwise by so many quarters."""
-    turns = [lambda x, k=k: jnp.rot90(x, k, axes=(1, 2)) for k in range(4)]
-    return jax.lax.switch(quarters, turns, x)
+def turned(
+    x: UInt8[Array, "ways n side side"], quarters: Int[Array, " ways"]
+) -> UInt8[Array, "ways n side side"]:
+    """The images of each class turned counterclockwise by so many quarters."""
+    side = x.shape[-1]
+    place = np.arange(side * side).reshape(side, side)
+    from_where = jnp.asarray(np.stack([np.rot90(place, k).reshape(-1) for k in range(4)]))[quarters]
+    pixels = jnp.take_along_axis(x.reshape(*x.shape[:2], -1), from_where[:, None], axis=-1)
+    return pixels.reshape(x.shape)
 
 
 @functools.cache
@@ -134,7 +129,12 @@ def drawings(split: Split, side: int) -> UInt8[np.ndarray, "characters drawings 
     try:
         with np.load(path) as file:
             paper = file["images"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:  # its checksum is right: numpy cannot read it
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:  # its checksum is right: numpy cannot read it
         raise AdaptaxError(f"{path} cannot be read ({error}); update numpy.") from None
     return shrunk(~paper.astype(bool), side)
 
@@ -145,5 +145,11 @@ def shrunk(ink: np.ndarray, side: int) -> UInt8[np.ndarray, "... side side"]:
     edges = np.linspace(0, size, side + 1)
     pixel = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    shares = (np.clip(overlap, 0, None) * side / size).astype(np.float32)
-    return np.stack([np.rint(255.0 * (shares @ x @ shares.T)) for x in ink.astype(np.float32)]).astype(np.uint8)
+    shares = (np.clip(overlap, 0, None) * side / size).astype(np.float32)  # [side, size], rows of sum 1
+
+    def of_one(x: np.ndarray) -> np.ndarray:
+        columns = (x.reshape(-1, size).astype(np.float32) @ shares.T).reshape(-1, size, side)
+        rows = columns.swapaxes(1, 2).reshape(-1, size) @ shares.T
+        return np.rint(255.0 * rows.reshape(-1, side, side).swapaxes(1, 2)).astype(np.uint8)
+
+    return np.stack([of_one(x) for x in ink])
