@@ -64,9 +64,9 @@ def check_turns() -> None:
 
 def test_a_turned_character_is_another_class():
     check_turns()
-    classes = {(int(n), int(q)) for i in range(20) for t in [drawn(Omniglot(ways=20, side=SIDE), seed=i)[0]]
+    classes = {(int(n), int(q)) for i in range(6) for t in [drawn(Omniglot(ways=20, side=SIDE), seed=i)[0]]
                for n, q in zip(t.number, t.quarter_turns, strict=True)}  # fmt: skip
-    assert len({q for _, q in classes}) == 4 and len(classes) > 350
+    assert len({q for _, q in classes}) == 4 and len(classes) > 100
 
 
 def check_shrinking() -> None:
