@@ -97,7 +97,7 @@ class GradientLearner(PolicyGradientLearner):
         return GradientFast(policy, state, jnp.zeros((), jnp.int32), statistics)
 
     def act(self, theta, fast, memory, step, key):
-        source: Source = Batch(QUERY_AXIS, step.valid) if self.transductive else fast.statistics
+        source: Source | None = Batch(QUERY_AXIS, step.valid) if self.transductive else fast.statistics
         dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask, source)
         return Out(dist, jnp.zeros(())), memory
 

@@ -13,7 +13,7 @@ Good at: long lifetimes in which one moment matters much later; no gradient thro
 Bad at: cheap steps (each reads the whole lifetime, and there are many more parameters than in a small GRU), streams longer than
 those it was trained on, of which it forgets the beginning.
 
-Labelled images are read by convolutions first, each normalised by itself, so that no row tells of a later one.
+Labelled images are read by convolutions first, which are normalised by the statistics of the support: these are what `adapt` finds.
 
 Where we depart from the paper: PPO instead of TRPO; a label stands in the row *after* its example, where everything that is found
 out stands in this library, so that on labelled examples too a convolution comes before the first attention.
@@ -34,7 +34,7 @@ from adaptax.algorithms.few_shot import MemoryFewShotAlgorithm, widest_layer
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
 from adaptax.networks.causal import Attention, Block, CausalMemory, CausalStack, TemporalConvolution
-from adaptax.networks.convolution import IMAGE_CHANNELS, ConvNet
+from adaptax.networks.convolution import IMAGE_CHANNELS, ConvNet, Statistics
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import Dense
@@ -123,6 +123,15 @@ class SNAILLearner(Learner):
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
+    def begin(self, theta, key, features):
+        return None if theta.convolutions is None else theta.convolutions.unread()
+
+    def adapt(self, theta, fast, batch, key):
+        if theta.convolutions is None:
+            return fast
+        rows = trees.index(batch, 0)
+        return theta.convolutions.over(jax.vmap(theta.normaliser.observation)(rows.obs), rows.valid)[1]
+
     def remember(self, theta: Network) -> Memory:
         return Memory(theta.stack.empty(), jnp.zeros((theta.stack.n_out,)))
 
@@ -130,24 +139,32 @@ class SNAILLearner(Learner):
         return self.act_if(theta, fast, memory, step, key, jnp.array(True))
 
     def act_if(
-        self, theta: Network, fast: None, memory: Memory, step: Step, key: Array, valid: Bool[Array, ""]
+        self,
+        theta: Network,
+        fast: tuple[Statistics, ...] | None,
+        memory: Memory,
+        step: Step,
+        key: Array,
+        valid: Bool[Array, ""],
     ) -> tuple[Out, Memory]:
-        h, seen = theta.stack.step(memory.seen, self._embedded(theta, step), valid)
+        h, seen = theta.stack.step(memory.seen, self._embedded(theta, fast, step), valid)
         return theta.say(self.spec.action, h, step), Memory(seen, jnp.where(valid, h, memory.features))
 
     def unroll(self, theta, fast, memory, steps, stream_key):
-        return self._read(theta, memory, steps)
+        return self._read(theta, fast, memory, steps)
 
     def unroll_anew(self, theta, fast, steps, stream_key):
-        return self._read(theta, None, steps)
+        return self._read(theta, fast, None, steps)
 
-    def _read(self, theta: Network, memory: Memory | None, steps: Step) -> tuple[Out, Memory]:
+    def _read(
+        self, theta: Network, fast: tuple[Statistics, ...] | None, memory: Memory | None, steps: Step
+    ) -> tuple[Out, Memory]:
         """`unroll`; from the first row on where there is no memory."""
         # The rows that count come first, as the blocks want them; what is said of each goes back to its place.
         order = jnp.argsort(~steps.valid, stable=True)
         steps = trees.index(steps, order)
         number = steps.valid.sum()
-        xs = jax.vmap(lambda s: self._embedded(theta, s))(steps)
+        xs = jax.vmap(lambda s: self._embedded(theta, fast, s))(steps)
         hs, seen = theta.stack.unroll(None if memory is None else memory.seen, xs, number)
         outs = jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps)
         last = jnp.where(number > 0, hs[number - 1], 0.0 if memory is None else memory.features)
@@ -162,8 +179,10 @@ class SNAILLearner(Learner):
         theta = eqx.filter_eval_shape(self.init, jax.random.key(0))
         return max(theta.stack.n_out, 2 * self.rows, widest_layer(self.spec, self.image_channels))
 
-    def _embedded(self, theta: Network, step: Step) -> Float[Array, " hidden"]:
+    def _embedded(
+        self, theta: Network, fast: tuple[Statistics, ...] | None, step: Step
+    ) -> Float[Array, " hidden"]:
         seen = None
         if theta.convolutions is not None:
-            seen, _ = theta.convolutions(theta.normaliser.observation(step.obs), None)
+            seen, _ = theta.convolutions(theta.normaliser.observation(step.obs), fast)
         return jax.nn.relu(theta.embedding(trial_inputs(self.spec, theta.normaliser, step, seen)))

@@ -47,9 +47,8 @@ class Batch(eqx.Module):
         return jax.lax.psum(weight * x, self.axis) / jnp.maximum(jax.lax.psum(weight, self.axis), 1.0)
 
 
-Source: TypeAlias = Batch | tuple[Statistics, ...] | None
-"""Where a network's statistics come from, layer by layer; None: from the image itself, over all positions and channels of a layer
-(layer normalisation, Ba et al. 2016)."""
+Source: TypeAlias = Batch | tuple[Statistics, ...]
+"""Where a network's statistics come from, layer by layer."""
 
 
 class ConvBlock(eqx.Module):
@@ -69,7 +68,7 @@ class ConvBlock(eqx.Module):
         self.max_pool = max_pool
 
     def __call__(
-        self, x: Float[Array, "h w channels"], activation: Callable, source: Batch | Statistics | None
+        self, x: Float[Array, "h w channels"], activation: Callable, source: Batch | Statistics
     ) -> tuple[Float[Array, "h2 w2 out"], Statistics]:
         """The block's output, and the statistics that it was normalised by."""
         y = patches(x, 1 if self.max_pool else 2) @ self.weight
@@ -145,11 +144,7 @@ def halved(x: Float[Array, "h w channels"]) -> Float[Array, "h2 w2 channels"]:
     return jnp.maximum(columns[0], columns[-1])
 
 
-def statistics_of(y: Float[Array, "h w channels"], source: Batch | None) -> Statistics:
-    """Of each channel over all positions and examples; of this example alone, over all channels too, where there is no source."""
-    if source is None:
-        mean, variance = jnp.mean(y), jnp.var(y)
-        channels = y.shape[-1:]
-        return Statistics(jnp.broadcast_to(mean, channels), jnp.broadcast_to(variance, channels))
+def statistics_of(y: Float[Array, "h w channels"], source: Batch) -> Statistics:
+    """Of each channel over all positions and examples."""
     mean = source.mean(y.mean((0, 1)))
     return Statistics(mean, source.mean(jnp.square(y - mean).mean((0, 1))))

@@ -46,9 +46,13 @@ class Policy(eqx.Module):
         self.space = space
 
     def __call__(
-        self, x: Float[Array, " n"], action_mask: Bool[Array, " actions"] | None = None, source: Source = None
+        self,
+        x: Float[Array, " n"],
+        action_mask: Bool[Array, " actions"] | None = None,
+        source: Source | None = None,
     ) -> Distribution:
         """Of a flattened observation; `source`: where the statistics of convolutions come from."""
         if self.convolutions is not None:
+            assert source is not None
             x, _ = self.convolutions(x, source)
         return from_outputs(self.space, self.mlp(x), self.log_std, action_mask)

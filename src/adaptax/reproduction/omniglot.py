@@ -139,7 +139,7 @@ def accuracies(
             "gain on multi-task", "updates", "seconds", "published",
         ),
         rows,
-        "Transductive: a task's queries are normalised together; elsewhere by the support's statistics, or each by itself (SNAIL). "
+        "Transductive: a task's queries are normalised together; elsewhere by the support's statistics. "
         "Learners that read the drawings once have one adaptation. Published: after the papers' full trainings.",
     )  # fmt: skip
     return Outcome(
