@@ -51,8 +51,7 @@ class FewShotAlgorithm(Algorithm):
         self.learner, self.spec, self.tasks, self.adaptations = learner, spec, config.tasks, adaptations
         self.layout = Layout(adaptations + 1, 1, spec.support, episodes=None)
         self.floats_of_a_step = learner.floats_of_a_step if isinstance(learner, PolicyGradientLearner) else 0
-        of_network = widest_layer(spec, config.hidden) if floats_per_row is None else floats_per_row
-        self.floats_per_row = of_network
+        self.floats_per_row = widest_layer(spec, config.hidden) if floats_per_row is None else floats_per_row
         self.objective, self.cvar_share = objective, jnp.array(cvar_share)
         self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
 

@@ -85,7 +85,7 @@ class MetaNet(OuterLoop):
             image_channels=self.image_channels if spec.images else (),
         )  # fmt: skip
         if spec.supervised:
-            width = max(widest_layer(spec, self.image_channels) if spec.images else 0, *self.hidden, 1)
+            width = widest_layer(spec, self.image_channels if spec.images else self.hidden)
             return FewShotAlgorithm(
                 self, spec, learner, self.inner_steps, self.objective, self.cvar_share, floats_per_row=width
             )

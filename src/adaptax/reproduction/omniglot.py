@@ -10,8 +10,7 @@ from adaptax.algorithms.registry import ENTRIES
 from adaptax.evaluation.answers import keep_answers
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.summaries import mean_interval
-from adaptax.reports.outcome import Claim, Outcome, Plot
-from adaptax.reports.outcome import Line as Curve
+from adaptax.reports.outcome import Claim, Line, Outcome, Plot
 from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
 from adaptax.tasks.omniglot import Omniglot
@@ -31,11 +30,11 @@ def method(
 ) -> Method:
     """A method of the registry with the settings for images, under a name that says where its queries' statistics come from."""
     entry = ENTRIES[name]
-    config = entry.paper_images if paper else entry.images
-    assert config is not None
+    preset = entry.paper_images if paper else entry.images
+    assert preset is not None
     if transductive:
         changes["transductive"] = True
-    config: Config = dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    config: Config = dataclasses.replace(preset, **changes)  # type: ignore[type-var]
     return Method(f"{name}-transductive" if transductive else name, config, updates)
 
 
@@ -96,7 +95,7 @@ def accuracies(
         result.save(directory / m.name / "evaluation" / "test.safetensors")
         for run in runs:
             if run.directory:
-                keep_answers(run.directory, run)
+                keep_answers(run.directory, run, adaptations=TOLD[-1])
                 folders.append(run.directory)
         curve = result.curve()
         means = curve.mean((0, 1)).tolist()
@@ -123,7 +122,7 @@ def accuracies(
                 Claim(f"{result.name} reaches {means[-1]:.1%}, at least {ENOUGH:.0%}", means[-1] >= ENOUGH)
             )
         lines.append(
-            Curve(
+            Line(
                 result.name,
                 [float(p) for p in range(len(means))],
                 means,
