@@ -59,8 +59,10 @@ class DataFile:
         folder = Path(pooch.os_cache("adaptax")) / "data" / self.dataset
         try:
             return Path(pooch.retrieve(self.url, f"sha256:{self.sha256}", self.name, folder))
-        except (OSError, ValueError) as error:  # no network, no room, or not what was published
-            raise AdaptaxError(
-                f"{self.name} of the data set '{self.dataset}' could not be had from {self.url} ({type(error).__name__}: {error}); "
-                f"try again later, {instead}."
-            ) from None
+        except ValueError:
+            why = "what came has another SHA-256 than the published file"
+        except OSError as error:  # no network, or no room
+            why = f"{type(error).__name__}: {str(error)[:80]}"
+        raise AdaptaxError(
+            f"{self.name} of the data set '{self.dataset}' could not be had from {self.url} ({why}); try again later, {instead}."
+        )
