@@ -316,7 +316,7 @@ ENTRIES: dict[str, Entry] = {
         "classes are the means of their embedded examples (Snell et al. 2017)",
         "gradient",
         ProtoNet(),
-        learns_on=("omniglot",),
+        learns_on=(),
         supervised=ProtoNet(),
         supervised_updates=1000,
         images=ProtoNet(hidden=IMAGE_CHANNELS),

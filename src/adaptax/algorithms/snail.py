@@ -184,5 +184,6 @@ class SNAILLearner(Learner):
     ) -> Float[Array, " hidden"]:
         seen = None
         if theta.convolutions is not None:
+            assert fast is not None
             seen, _ = theta.convolutions(theta.normaliser.observation(step.obs), fast)
         return jax.nn.relu(theta.embedding(trial_inputs(self.spec, theta.normaliser, step, seen)))
