@@ -42,7 +42,7 @@ def check(family: JaxFamily) -> None:
             few, many[:3], rtol=1e-4, err_msg="a task depends on how many are drawn with it"
         )
 
-    if not family.spec.features:  # a finite family: its index sets are disjoint, and more cannot be said of them
+    if not family.spec.features:  # classes by number: their index sets are disjoint, and that is all
         return
 
     def smallest(a, b):  # asymptotic: the exact sum fails where a feature takes few values

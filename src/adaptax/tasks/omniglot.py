@@ -54,9 +54,9 @@ class Omniglot(SupervisedFamily):
     """
 
     ways: int = 5
-    """N"""
+    """Characters to be told apart, N."""
     shots: int = 1
-    """K, drawings of each character in the support."""
+    """Drawings of each character in the support, K."""
     queries: int = 15
     """Other drawings of each character, which are asked about."""
     side: int = 28
