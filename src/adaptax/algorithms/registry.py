@@ -268,7 +268,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         paper_supervised=PAPER_REPTILE,
         images=Reptile(
-            tasks=5, inner_steps=5, inner_lr=1e-3, inner_optimizer="adam", inner_batch=10, hidden=IMAGE_CHANNELS, activation="relu",
+            tasks=5, inner_steps=5, inner_lr=2e-3, inner_optimizer="adam", inner_batch=10, hidden=IMAGE_CHANNELS, activation="relu",
             outer_step=1.0, anneal_updates=1000,
         ),
         paper_images=PAPER_REPTILE_IMAGES,

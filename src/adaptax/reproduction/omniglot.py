@@ -43,7 +43,7 @@ METHODS = (
     method("maml", 500),
     method("fomaml", 500, transductive=True),
     method("anil", 500, transductive=True),
-    method("reptile", 500, transductive=True, anneal_updates=500),
+    method("reptile", 1000, transductive=True),
     method("metanet", 500, transductive=True),
     method("snail", 500),
     method("protonet", 500),
