@@ -31,6 +31,7 @@ SETTINGS: dict[str, str] = {
     "maml-trpo-64": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 64-64 (pytorch-maml-rl: 7.5 s)",
     "maml-trpo-100": "MAML-TRPO, 10 CG steps, 20 tasks × 2 × 20 × 100, MLP 100-100 (learn2learn: 51 s)",
     "maml-gradient": "one second-order meta-gradient, 40 tasks × 2 × 20 × 100, MLP 100-100",
+    "maml-images": "MAML on Omniglot, 32 tasks of 5 classes × 1 + 15 images, 4 strided convolutions of 64 (learn2learn: 1.68 s)",
 }
 
 
@@ -92,12 +93,14 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
     from adaptax.algorithms.base import Config
     from adaptax.algorithms.registry import ENTRIES
     from adaptax.collection.collect import collect
-    from adaptax.tasks import BernoulliBandit, GridWorld, PointNavigation, SparsePointNavigation, TaskFamily
+    from adaptax.collection.few_shot import draw_few_shot
+    from adaptax.tasks import BernoulliBandit, GridWorld, Omniglot, PointNavigation, SparsePointNavigation
+    from adaptax.tasks.base import JaxFamily, SupervisedFamily
     from adaptax.training.program import behaviour_and_keys, draw_training_tasks, learn, make_program
     from benchmarks.flops import matmul_flops
 
     config: Config
-    family: TaskFamily
+    family: JaxFamily
     if name in ("varibad", "rl2-gridworld"):
         family, config = GridWorld(), VariBAD(tasks=128) if name == "varibad" else RL2(tasks=128)
     elif name.startswith("pearl"):
@@ -114,6 +117,10 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
     elif name.startswith("rl2"):
         family = BernoulliBandit(arms=5, pulls=100)
         config = RL2(tasks=256) if name == "rl2-gru64" else RL2(tasks=60, hidden=256, epochs=8, minibatches=1)
+    elif name == "maml-images":
+        images = ENTRIES["maml"].images
+        assert isinstance(images, MAML)
+        family, config = Omniglot(), dataclasses.replace(images, tasks=32, transductive=True)
     else:
         family = PointNavigation()
         hidden = (100, 100) if name in ("maml-trpo-100", "maml-gradient") else (64, 64)
@@ -130,6 +137,8 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
         behaviour, keys, key = behaviour_and_keys(
             algorithm, state, lambda k: draw_training_tasks(family, k, algorithm.tasks)
         )
+        if isinstance(family, SupervisedFamily):
+            return draw_few_shot(family, behaviour.tasks, keys, "train"), key
         return collect(algorithm.learner, family, behaviour, algorithm.layout, keys)[0], key
 
     program = make_program(family)
@@ -167,8 +176,10 @@ def measure(name: str, seconds: float = 20.0) -> dict[str, Any]:
     )
     learn_seconds = statistics.median(learns)
     steps = getattr(config, "gradient_steps", 0)
+    supervised = isinstance(family, SupervisedFamily)
+    rows = (lifetime.support.valid, lifetime.query.valid) if supervised else (lifetime.rounds.valid,)
     return {
-        "collected_per_second": float(lifetime.rounds.valid.sum()) / statistics.median(collects),
+        "collected_per_second": float(sum(valid.sum() for valid in rows)) / statistics.median(collects),
         "gradient_steps": f" · {steps / learn_seconds:,.1f} gradient steps/s" if steps else "",
         "seconds_per_update": statistics.median(totals),
         "fastest": min(totals),

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.base import Examples, SupervisedFamily, TaskFamily
 from adaptax.types import Box, Discrete, Outcome, Spec
 
 INFINITE = float("inf")
@@ -184,6 +184,23 @@ class Draws(TaskFamily):
         obs = jnp.stack([0.0, jax.random.normal(key)])
         ended = state.elapsed == 1
         return Dice(state.elapsed + 1), Outcome(obs, jnp.zeros(()), ended, jnp.array(False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures(SupervisedFamily):
+    """Two pictures of 4 × 4 pixels to be told apart, each of which is shown with noise; a task is the pictures."""
+
+    @property
+    def spec(self):
+        return Spec("pictures", (4, 4, 1), Discrete(2), episode_steps=4, support=4, ood=False)
+
+    def sample(self, key, split):
+        return jax.random.normal(key, (2, 4, 4, 1))
+
+    def examples(self, key, task, split):
+        x = task[None] + 0.3 * jax.random.normal(key, (5, 2, 4, 4, 1))
+        x, y = x.reshape(10, 4, 4, 1), jnp.tile(jnp.arange(2), 5)
+        return Examples(x[:4], y[:4], x[4:], y[4:])
 
 
 @dataclasses.dataclass(frozen=True)

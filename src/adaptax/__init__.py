@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.multi_task import MultiTask
     from adaptax.algorithms.pearl import PEARL
     from adaptax.algorithms.promp import ProMP
+    from adaptax.algorithms.protonet import ProtoNet
     from adaptax.algorithms.random_policy import RandomPolicy
     from adaptax.algorithms.rebal import ReBAL
     from adaptax.algorithms.registry import defaults
@@ -69,6 +70,7 @@ __all__ = [
     "PlainProgress",
     "ProMP",
     "Progress",
+    "ProtoNet",
     "RandomPolicy",
     "ReBAL",
     "Reptile",
@@ -105,6 +107,7 @@ _PLACES = {
     "PlainProgress": "adaptax.training.progress",
     "ProMP": "adaptax.algorithms.promp",
     "Progress": "adaptax.training.progress",
+    "ProtoNet": "adaptax.algorithms.protonet",
     "RL2": "adaptax.algorithms.rl2",
     "ReBAL": "adaptax.algorithms.rebal",
     "Reptile": "adaptax.algorithms.reptile",

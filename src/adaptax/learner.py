@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Key, PyTree
 from adaptax import keys, trees
 from adaptax.types import Fast, Memory, Out, Step, Theta
 
+QUERY_AXIS = "query"
+"""The name of the axis over a supervised task's queries: statistics over it make a prediction *transductive*."""
+
 
 class Frozen(eqx.Module):
     """A part of theta that gradients do not change (running statistics, say): `learn` writes it last."""
@@ -28,6 +31,8 @@ class Learner(eqx.Module):
 
     told: bool = eqx.field(static=True, default=False, kw_only=True)
     """True for learners that may see `TaskFamily.features`: the oracle."""
+    transductive: bool = eqx.field(static=True, default=False, kw_only=True)
+    """True where what is said of a query depends on which others are asked with it: its network is normalised over all of them."""
 
     def init(self, key: Key[Array, ""]) -> Theta:
         """Parameters before any training."""

@@ -115,6 +115,11 @@ class Spec:
         return self.support > 0
 
     @property
+    def images(self) -> bool:
+        """True where inputs are labelled images, [height, width, channels]: learners read them by convolutions."""
+        return self.supervised and len(self.observation) == 3
+
+    @property
     def measure(self) -> str:
         """What a score of this family is; higher is better."""
         if not self.supervised:

@@ -10,7 +10,7 @@ from zlib import crc32
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from families import Corridor, GatedCorridor, Push
+from families import Corridor, GatedCorridor, Pictures, Push
 
 from adaptax.algorithms.algorithm_distillation import AlgorithmDistillation
 from adaptax.algorithms.base import Algorithm, Config
@@ -27,6 +27,7 @@ from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
+from adaptax.algorithms.protonet import ProtoNet
 from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
@@ -277,6 +278,20 @@ TEACHERS = {
     "a teacher of distillation": Case(DISTILLATION.build(Corridor().spec).teacher, Corridor()),
     "a teacher of distillation, continuous": Case(DISTILLATION.build(Push().spec).teacher, Push()),
 }
+IMAGES = {
+    "maml": _case(dataclasses.replace(MAML_, hidden=(3, 4), inner_lr=0.1), Pictures()),
+    "maml, transductive": _case(
+        dataclasses.replace(MAML_, hidden=(3,), inner_lr=0.1, transductive=True), Pictures()
+    ),
+    "reptile": _case(
+        Reptile(tasks=TASKS, hidden=(3,), inner_steps=2, inner_batch=2, inner_lr=0.1), Pictures()
+    ),
+    "metanet": _case(dataclasses.replace(METANET, hidden=(3,), image_channels=(3,)), Pictures()),
+    "protonet": _case(ProtoNet(tasks=TASKS, hidden=(3, 4), max_pool=True), Pictures()),
+    "protonet, transductive": _case(ProtoNet(tasks=TASKS, hidden=(3,), transductive=True), Pictures()),
+    "snail": _case(dataclasses.replace(SNAIL_, image_channels=(3,)), Pictures()),
+}
+"""On labelled images."""
 LEARNERS = PROBES | TEACHERS | {name: case for name, case in ALGORITHMS.items() if "trpo" not in name}
 """Those that differ in their learner: an outer step is no part of it."""
 

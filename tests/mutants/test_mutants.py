@@ -26,6 +26,7 @@ from algorithms import (
     test_mrlm,
     test_pearl,
     test_promp,
+    test_protonet,
     test_rebal,
     test_varibad,
 )
@@ -48,15 +49,16 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from networks import test_augmented, test_causal
+from networks import test_augmented, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
-from supervised import test_few_shot
+from supervised import test_few_shot, test_images
 from tasks import (
     test_acrobot,
     test_cartpole_mountain_car,
     test_hidden_physics,
     test_mdp_policies,
     test_mountain_car,
+    test_omniglot,
     test_pendulum,
     test_perturbed,
     test_two_step,
@@ -787,6 +789,46 @@ MUTANTS = {
         "jax.lax.stop_gradient(ravel_pytree(gradient)[0])",
         "ravel_pytree(gradient)[0]",
         test_metanet.check_constant,
+    ),
+    # labelled images
+    "a patch begins at its position": Mutant(
+        "adaptax.networks.convolution:patches",
+        "((1, 1), (1, 1), (0, 0))",
+        "((0, 2), (0, 2), (0, 0))",
+        test_convolution.check_patches,
+    ),
+    "images that only fill up are normalised over": Mutant(
+        "adaptax.networks.convolution:Batch.mean",
+        "self.valid.astype(x.dtype)",
+        "jnp.ones(())",
+        test_convolution.check_statistics,
+    ),
+    "all queries are normalised together": Mutant(
+        f"{GRADIENT}.act",
+        "if self.transductive else",
+        "if theta.policy.convolutions else",
+        lambda: test_images.check_what_a_query_sees("maml"),
+    ),
+    "queries are normalised as under the weights before adaptation": Mutant(
+        f"{GRADIENT}.adapt",
+        "self.statistics(theta, policy, batch)",
+        "self.statistics(theta, fast.policy, batch)",
+        test_images.check_statistics_of_the_support,
+    ),
+    "a prototype is a sum": Mutant(
+        "adaptax.algorithms.protonet:ProtoNetLearner.adapt",
+        "/ jnp.maximum(number, 1.0)[:, None]",
+        "",
+        test_protonet.check_prototypes,
+    ),
+    "drawings are shown and asked about": Mutant(
+        "adaptax.tasks.omniglot:Omniglot.examples",
+        "a[:, : self.shots], a[:, self.shots :]",
+        "a[:, : self.shots], a[:, : -self.shots]",
+        test_omniglot.check_labels,
+    ),
+    "characters are turned the other way": Mutant(
+        "adaptax.tasks.omniglot:turned", "np.rot90(place, k)", "np.rot90(place, -k)", test_omniglot.check_turns
     ),
     # planning with a model
     "shaping is seen in a new task": Mutant(

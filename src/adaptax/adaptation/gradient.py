@@ -20,7 +20,9 @@ from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.estimators.returns import valid_mean
 from adaptax.estimators.supervised import prediction_error
 from adaptax.estimators.surrogates import lvc
-from adaptax.networks.encoding import observation_size
+from adaptax.learner import QUERY_AXIS
+from adaptax.networks.convolution import Batch, Source, Statistics
+from adaptax.networks.encoding import network_input, observation_size
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
 from adaptax.types import Lifetime, Out, Step
@@ -48,6 +50,8 @@ class GradientFast(eqx.Module):
     """The update rule's state."""
     steps: Array
     """int32, adaptation steps taken."""
+    statistics: tuple[Statistics, ...] | None = None
+    """Of the support's images under this policy, layer by layer; None where predictions need none."""
 
 
 class GradientLearner(PolicyGradientLearner):
@@ -72,7 +76,7 @@ class GradientLearner(PolicyGradientLearner):
         return GradientTheta(policy, rule, Normaliser.of(observation_size(self.spec)))
 
     def new_policy(self, key: Key[Array, ""]) -> Policy:
-        size = observation_size(self.spec)
+        size = network_input(self.spec)
         return Policy(size, self.hidden, self.spec.action, key, ACTIVATIONS[self.activation])
 
     @property
@@ -88,14 +92,18 @@ class GradientLearner(PolicyGradientLearner):
     def begin_from(self, theta: GradientTheta, policy: Policy) -> GradientFast:
         """The fast state of a task that begins with this policy."""
         state = self.rule.begin(theta.rule, self.adapting(policy)[0])
-        return GradientFast(policy, state, jnp.zeros((), jnp.int32))
+        network = policy.convolutions
+        statistics = None if network is None or self.transductive else network.unread()
+        return GradientFast(policy, state, jnp.zeros((), jnp.int32), statistics)
 
     def act(self, theta, fast, memory, step, key):
-        dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask)
+        source: Source | None = Batch(QUERY_AXIS, step.valid) if self.transductive else fast.statistics
+        dist = fast.policy(theta.normaliser.observation(step.obs), step.action_mask, source)
         return Out(dist, jnp.zeros(())), memory
 
     def unroll(self, theta, fast, memory, steps, stream_key):
-        return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
+        act = lambda step: self.act(theta, fast, memory, step, stream_key)[0]  # noqa: E731
+        return jax.vmap(act, axis_name=QUERY_AXIS)(steps), memory
 
     def adapt(self, theta, fast, batch, key):
         params, rest = self.adapting(fast.policy)
@@ -111,7 +119,8 @@ class GradientLearner(PolicyGradientLearner):
         Δ, state = self.rule.step(theta.rule, fast.rule, params, gradient, loss)
         scale = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
         params = jax.tree.map(lambda p, δ: p + scale * δ, params, Δ)
-        return GradientFast(eqx.combine(params, rest), state, fast.steps + 1)
+        policy = eqx.combine(params, rest)
+        return GradientFast(policy, state, fast.steps + 1, self.statistics(theta, policy, batch))
 
     def adapting(self, policy: Policy) -> tuple[Policy, Policy]:
         """The parameters that adapt, and the rest; each with None in the other's places."""
@@ -141,10 +150,19 @@ class GradientLearner(PolicyGradientLearner):
     def error(self, theta: GradientTheta, policy: Policy, batch: Step) -> Float[Array, ""]:
         """The mean error of a policy's predictions of the labels in Step[N, T]."""
 
-        def row(obs, label):
-            return prediction_error(policy(theta.normaliser.observation(obs)), label)
+        def row(obs, label, valid):
+            source = Batch("examples", valid)  # of a support, whichever normalisation its queries will have
+            return prediction_error(policy(theta.normaliser.observation(obs), source=source), label)
 
-        return valid_mean(jax.vmap(jax.vmap(row))(batch.obs, batch.action), batch.valid)
+        stream = jax.vmap(row, axis_name="examples")
+        return valid_mean(jax.vmap(stream)(batch.obs, batch.action, batch.valid), batch.valid)
+
+    def statistics(self, theta: GradientTheta, policy: Policy, batch: Step) -> tuple[Statistics, ...] | None:
+        """Of the images in a support, Step[1, T], under a policy: what its queries are normalised by. None where they need none."""
+        network, rows = policy.convolutions, trees.index(batch, 0)
+        if network is None or self.transductive:
+            return None
+        return network.over(jax.vmap(theta.normaliser.observation)(rows.obs), rows.valid)[1]
 
     def surrogate(
         self, logp: Float[Array, "N T"], advantage: Float[Array, "N T"], batch: Step

@@ -80,6 +80,15 @@ def require_environments(spec: Spec, method: str) -> None:
         )
 
 
+def check_transductive(transductive: bool, spec: Spec) -> bool:
+    """The same; AdaptaxError where it is asked for and nothing is normalised over queries."""
+    if transductive and not spec.images:
+        raise AdaptaxError(
+            f"'{spec.name}' has no labelled images, whose queries could be normalised together; leave transductive out."
+        )
+    return transductive
+
+
 def check_hyperparameters(config: Config) -> None:
     """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default); for
     any other number that is negative, NaN or infinite; for a discount above 1; for fewer tasks than parts."""

@@ -15,7 +15,7 @@ from adaptax import trees
 from adaptax.adaptation.gradient import GradientLearner
 from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.adaptation.update_rules import UpdateRule
-from adaptax.algorithms.base import Algorithm
+from adaptax.algorithms.base import Algorithm, check_transductive
 from adaptax.estimators.ppo import epochs_over_tasks
 from adaptax.outer.post_adaptation import clipped_objective
 from adaptax.outer.robust import Objective, task_weights
@@ -36,7 +36,10 @@ class Rounds:
     """Factor on adaptation steps beyond the `inner_steps` that were trained for (Finn et al. 2017, appendix A.2, halve them).
     The trained steps are long ones; repeated, they overshoot."""
     hidden: tuple[int, ...] = (64, 64)
-    """Units of the policy's hidden layers."""
+    """Units of the policy's hidden layers; of networks over images, channels of the convolutions."""
+    transductive: bool = False
+    """Labelled images: the queries of a task are normalised by their own statistics, all together, and so tell of one another; else
+    each by those of the support."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Between the layers."""
     gamma: float = 0.99
@@ -65,7 +68,8 @@ class InnerLoop(Rounds):
         """A learner of this class, with these hyperparameters."""
         max_norm = self.examples_max_norm if spec.supervised else self.inner_max_norm
         return cls(
-            spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, inner_steps=self.inner_steps,
+            spec=spec, transductive=check_transductive(self.transductive, spec), hidden=self.hidden, activation=self.activation,
+            rule=rule, inner_steps=self.inner_steps,
             inner_max_norm=jnp.array(max_norm) if max_norm else None,
             later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             **({"first_order": False, "head_only": False} | fields),

@@ -39,12 +39,14 @@ from adaptax import trees
 from adaptax.adaptation.fast_weights import ExampleGenerator, ExampleMemory, TaskGenerator, dealt
 from adaptax.adaptation.gradient import ACTIVATIONS
 from adaptax.adaptation.policy_gradient import PolicyGradientLearner
-from adaptax.algorithms.base import Algorithm
-from adaptax.algorithms.few_shot import FewShotAlgorithm
+from adaptax.algorithms.base import Algorithm, check_transductive
+from adaptax.algorithms.few_shot import FewShotAlgorithm, widest_layer
 from adaptax.algorithms.meta_gradient import MetaGradientAlgorithm, OuterLoop
 from adaptax.estimators.returns import valid_mean
 from adaptax.estimators.supervised import prediction_error
+from adaptax.learner import QUERY_AXIS
 from adaptax.networks.augmented import augmented
+from adaptax.networks.convolution import IMAGE_CHANNELS, Batch, ConvNet, Source, Statistics
 from adaptax.networks.distributions import Distribution, from_outputs
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.layers import MLP, Dense
@@ -69,6 +71,8 @@ class MetaNet(OuterLoop):
     """Length of a key."""
     generator_hidden: int = 20
     """Units of the networks that generate."""
+    image_channels: tuple[int, ...] = IMAGE_CHANNELS
+    """Labelled images: channels of the convolutions before both learners, which have slow weights alone."""
 
     def build(self, spec: Spec) -> Algorithm:
         """The algorithm for a family's spec."""
@@ -77,10 +81,14 @@ class MetaNet(OuterLoop):
             fast_layers=min(self.fast_layers or len(self.hidden) + 1, len(self.hidden) + 1),
             slots=self.slots or spec.support or self.streams, embedding_hidden=self.embedding_hidden,
             representation=self.representation, generator_hidden=self.generator_hidden, inner_steps=self.inner_steps,
-            later_lr_factor=jnp.array(self.later_lr_factor),
+            later_lr_factor=jnp.array(self.later_lr_factor), transductive=check_transductive(self.transductive, spec),
+            image_channels=self.image_channels if spec.images else (),
         )  # fmt: skip
         if spec.supervised:
-            return FewShotAlgorithm(self, spec, learner, self.inner_steps, self.objective, self.cvar_share)
+            width = widest_layer(spec, self.image_channels if spec.images else self.hidden)
+            return FewShotAlgorithm(
+                self, spec, learner, self.inner_steps, self.objective, self.cvar_share, floats_per_row=width
+            )
         return MetaGradientAlgorithm(self, spec, learner)
 
 
@@ -98,6 +106,7 @@ class MetaNetTheta(eqx.Module):
     log_sharpness: Float[Array, ""]
     """log β"""
     normaliser: Normaliser
+    convolutions: ConvNet | None
 
     def observing(self, lifetime: Lifetime) -> MetaNetTheta:
         """θ, whose normaliser has seen the lifetimes."""
@@ -113,6 +122,8 @@ class MetaNetFast(eqx.Module):
     memory: ExampleMemory
     steps: Array
     """int32, adaptations done."""
+    statistics: tuple[Statistics, ...] | None
+    """Of the support's images, layer by layer; None where predictions need none."""
 
 
 class Examples(eqx.Module):
@@ -134,17 +145,22 @@ class MetaNetLearner(PolicyGradientLearner):
     generator_hidden: int = eqx.field(static=True)
     inner_steps: int = eqx.field(static=True)
     later_lr_factor: Array
+    image_channels: tuple[int, ...] = eqx.field(static=True)
 
     def init(self, key: Key[Array, ""]) -> MetaNetTheta:
         k_base, k_embedding, k_head, k_task, k_example = jax.random.split(key, 5)
         φ, size, actions = ACTIVATIONS[self.activation], observation_size(self.spec), self.spec.action
+        normaliser, convolutions = Normaliser.of(size), None
+        if self.image_channels:
+            convolutions = ConvNet(self.spec.observation, self.image_channels, jax.random.fold_in(key, 1))
+            size = convolutions.features
         base = Policy(size, self.hidden, actions, k_base, φ)
         embedding = MLP(size, self.embedding_hidden, self.representation, k_embedding, φ, last_gain=1.0)
         return MetaNetTheta(
             base, embedding, Dense(self.representation, actions.size, 1.0, k_head),
             TaskGenerator(embedding.layers, self.generator_hidden, k_task),
             ExampleGenerator(self.augmented(base), self.generator_hidden, k_example),
-            jnp.zeros(()), Normaliser.of(size),
+            jnp.zeros(()), normaliser, convolutions,
         )  # fmt: skip
 
     def trainable(self, theta: MetaNetTheta) -> Any:
@@ -167,16 +183,21 @@ class MetaNetLearner(PolicyGradientLearner):
             jax.tree.map(lambda x: jnp.zeros((1, *x.shape)), Q),
             ExampleMemory.empty(self.slots, self.representation, self.augmented(theta.base)),
             jnp.zeros((), jnp.int32),
+            None if theta.convolutions is None or self.transductive else theta.convolutions.unread(),
         )
 
     def act(self, theta, fast, memory, step, key):
         x = theta.normaliser.observation(step.obs)
+        if theta.convolutions is not None:
+            source: Source = Batch(QUERY_AXIS, step.valid) if self.transductive else fast.statistics
+            x, _ = theta.convolutions(x, source)
         query = self.represent(theta.embedding, fast.task, x)
         dist = self.decide(theta, fast.memory, theta.base, query, x, step.action_mask)
         return Out(dist, jnp.zeros(())), memory
 
     def unroll(self, theta, fast, memory, steps, stream_key):
-        return jax.vmap(lambda step: self.act(theta, fast, memory, step, stream_key)[0])(steps), memory
+        act = lambda step: self.act(theta, fast, memory, step, stream_key)[0]  # noqa: E731
+        return jax.vmap(act, axis_name=QUERY_AXIS)(steps), memory
 
     def belief(self, theta: MetaNetTheta, fast: MetaNetFast, memory) -> Float[Array, " d"]:
         """The mean representation of the examples in memory; 0 as long as there is none."""
@@ -197,7 +218,8 @@ class MetaNetLearner(PolicyGradientLearner):
     def adapt(self, theta, fast, batch, key):
         share = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
         moved = lambda share, old, new: jax.tree.map(lambda x, y: x + share * (y - x), old, new)  # noqa: E731
-        examples = self.examples(theta, batch)
+        x, statistics = self.read(theta, batch)
+        examples = self.examples(x, batch)
         everywhere = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
 
         def embedding_loss(Q: tuple[Dense, ...]) -> Float[Array, ""]:
@@ -230,12 +252,21 @@ class MetaNetLearner(PolicyGradientLearner):
         values = jax.vmap(add)(shares, fast.memory.values, generated)
         keys = jax.vmap(moved)(shares, fast.memory.keys, keys)
         memory = ExampleMemory(keys, values, (shares > 0) | fast.memory.filled)
-        return MetaNetFast(state, task, memory, fast.steps + 1)
+        return MetaNetFast(state, task, memory, fast.steps + 1, None if self.transductive else statistics)
 
-    def examples(self, theta: MetaNetTheta, batch: Step) -> Examples:
+    def read(
+        self, theta: MetaNetTheta, batch: Step
+    ) -> tuple[Float[Array, "N T x"], tuple[Statistics, ...] | None]:
+        """What both learners see of a round; of images, and the statistics that these are normalised by."""
+        x = jax.vmap(jax.vmap(theta.normaliser.observation))(batch.obs)
+        if theta.convolutions is None:
+            return x, None
+        z, statistics = theta.convolutions.over(x[0], batch.valid[0])  # the support is one stream
+        return z[jnp.newaxis], statistics
+
+    def examples(self, x: Float[Array, "N T x"], batch: Step) -> Examples:
         """A round, Step[N, T], as examples: episodes of T rows, or labelled pairs."""
         advantage = jnp.zeros(batch.valid.shape) if self.spec.supervised else self.advantages(batch)
-        x = jax.vmap(jax.vmap(theta.normaliser.observation))(batch.obs)
         rows = Examples(x, batch.action, batch.action_mask, advantage, batch.valid)
         if self.spec.supervised:
             rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)

@@ -89,7 +89,9 @@ class MultiTask:
         """On supervised tasks: one network for all, which adapts by Adam steps where it is to be fine-tuned."""
         lr = jnp.array(self.fine_tune_lr if self.fine_tune_steps else 0.0)
         return GradientLearner(
-            spec=spec, hidden=self.hidden, activation="relu", rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
+            # A network that adapts to no support has none to take statistics of: those of all examples that it is asked about.
+            spec=spec, transductive=spec.images, hidden=self.hidden, activation="relu",
+            rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
             first_order=False, head_only=False,
             inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0),
             γ=jnp.array(1.0), λ=jnp.array(1.0),

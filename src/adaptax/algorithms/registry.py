@@ -20,6 +20,7 @@ from adaptax.algorithms.mrlm import MRLM
 from adaptax.algorithms.multi_task import MultiTask
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
+from adaptax.algorithms.protonet import ProtoNet
 from adaptax.algorithms.random_policy import RandomPolicy
 from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
@@ -28,6 +29,7 @@ from adaptax.algorithms.snail import SNAIL
 from adaptax.algorithms.transformer import Transformer
 from adaptax.algorithms.varibad import VariBAD
 from adaptax.errors import AdaptaxError, near
+from adaptax.networks.convolution import IMAGE_CHANNELS
 from adaptax.types import Spec
 
 
@@ -52,6 +54,11 @@ class Entry:
     paper_supervised: Config | None = None
     """As `paper`, likewise."""
     supervised_updates: int = 5000
+    images: Config | None = None
+    """As `supervised`, for families of labelled images; None: the same."""
+    paper_images: Config | None = None
+    """As `paper`, likewise."""
+    image_updates: int = 1000
 
     def defaults(self, spec: Spec) -> tuple[Config, int]:
         """Hyperparameters and meta-updates to start from on a family; AdaptaxError where the method cannot learn on it."""
@@ -60,17 +67,20 @@ class Entry:
         if self.supervised is None:
             require_environments(spec, next(f"'{name}'" for name, entry in ENTRIES.items() if entry is self))
         assert self.supervised is not None
+        if spec.images and self.images is not None:
+            return self.images, self.image_updates
         return self.supervised, self.supervised_updates
 
     @property
     def presets(self) -> list[Config]:
         """All configurations that go by this name."""
-        return [
-            c for c in (self.default, self.paper, self.supervised, self.paper_supervised) if c is not None
-        ]
+        of_labels = self.supervised, self.paper_supervised, self.images, self.paper_images
+        return [c for c in (self.default, self.paper, *of_labels) if c is not None]
 
     def papers(self, spec: Spec) -> Config | None:
         """The paper's hyperparameters for a family, where there are some."""
+        if spec.images:
+            return self.paper_images
         return self.paper_supervised if spec.supervised else self.paper
 
 
@@ -109,6 +119,22 @@ PAPER_REPTILE = Reptile(
 )
 """Nichol et al. 2018, §3: one epoch over 50 points in batches of 10, tanh, SGD; 30,000 updates (with `--family.shots 50`)."""
 
+PAPER_REPTILE_IMAGES = Reptile(
+    tasks=10, inner_steps=3, inner_lr=1e-3, inner_optimizer="adam", inner_batch=25, hidden=IMAGE_CHANNELS, activation="relu",
+    outer_step=1.0, anneal_updates=100_000, transductive=True,
+)  # fmt: skip
+"""Their code, Omniglot, 5 classes of 1 example: 100,000 updates on 15 drawings of each (`--family.queries 14`)."""
+
+IMAGE_LOOP: dict[str, Any] = {
+    "tasks": 16, "inner_steps": 1, "inner_lr": 0.4, "later_lr_factor": 1.0, "hidden": IMAGE_CHANNELS, "activation": "relu",
+    "lr": 2e-3, "max_gradient_norm": 10.0,
+}  # fmt: skip
+FEW_IMAGES = MAML(**IMAGE_LOOP)
+"""Labelled images: the network and the inner step of Finn et al. 2017, §5.2."""
+PAPER_FEW_IMAGES = dataclasses.replace(FEW_IMAGES, tasks=32, lr=1e-3, transductive=True)
+"""Their code, Omniglot, 5 classes of 1 or 5 examples, 40,000 updates."""
+JOINT_IMAGES = dataclasses.replace(JOINT, tasks=16, hidden=IMAGE_CHANNELS)
+
 ENTRIES: dict[str, Entry] = {
     "rl2": Entry(
         "a recurrent policy that learns within its hidden state (Duan et al. 2016)",
@@ -142,6 +168,7 @@ ENTRIES: dict[str, Entry] = {
         paper=SNAIL(tasks=2400, lr=2e-4, gae_lambda=0.3, clip=0.1, epochs=8, minibatches=40),
         updates=300,
         supervised=SNAIL(tasks=25, lr=1e-3, max_gradient_norm=10.0),
+        images=SNAIL(tasks=16, lr=1e-3, max_gradient_norm=10.0, hidden=64, filters=32, keys=64, values=64),
     ),
     "varibad": Entry(
         "a policy that is told a learned belief over tasks (Zintgraf et al. 2020)",
@@ -172,6 +199,8 @@ ENTRIES: dict[str, Entry] = {
         paper=PAPER_MAML,
         supervised=FEW_SHOT,
         paper_supervised=PAPER_FEW_SHOT,
+        images=FEW_IMAGES,
+        paper_images=PAPER_FEW_IMAGES,
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
@@ -188,6 +217,8 @@ ENTRIES: dict[str, Entry] = {
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
         supervised=dataclasses.replace(FEW_SHOT, first_order=True, examples_max_norm=20.0),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
+        images=dataclasses.replace(FEW_IMAGES, first_order=True),
+        paper_images=dataclasses.replace(PAPER_FEW_IMAGES, first_order=True),
     ),
     "anil": Entry(
         "MAML that adapts the last layer alone (Raghu et al. 2020)",
@@ -196,6 +227,8 @@ ENTRIES: dict[str, Entry] = {
         learns_on=("point-navigation", "cartpole", "sinusoid"),
         paper=dataclasses.replace(PAPER_MAML, head_only=True),
         supervised=dataclasses.replace(FEW_SHOT, head_only=True, later_lr_factor=0.3),
+        images=dataclasses.replace(FEW_IMAGES, head_only=True),
+        paper_images=dataclasses.replace(PAPER_FEW_IMAGES, head_only=True),
     ),
     "meta-sgd": Entry(
         "MAML that learns a step size per parameter (Li et al. 2017)",
@@ -205,6 +238,8 @@ ENTRIES: dict[str, Entry] = {
         paper=dataclasses.replace(PAPER_MAML, learned_inner_lr=True),
         supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, learned_inner_lr=True),
+        images=dataclasses.replace(FEW_IMAGES, learned_inner_lr=True),
+        paper_images=dataclasses.replace(PAPER_FEW_IMAGES, learned_inner_lr=True),
     ),
     "promp": Entry(
         "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
@@ -232,6 +267,11 @@ ENTRIES: dict[str, Entry] = {
             anneal_updates=5000,
         ),
         paper_supervised=PAPER_REPTILE,
+        images=Reptile(
+            tasks=5, inner_steps=5, inner_lr=2e-3, inner_optimizer="adam", inner_batch=10, hidden=IMAGE_CHANNELS, activation="relu",
+            outer_step=1.0, anneal_updates=1000,
+        ),
+        paper_images=PAPER_REPTILE_IMAGES,
     ),
     "gbml": Entry(
         "MAML with a learned update direction: rates, curvature, or a network that reads the gradient",
@@ -268,6 +308,19 @@ ENTRIES: dict[str, Entry] = {
             tasks=25, later_lr_factor=0.0, hidden=(40, 40), activation="relu", lr=1e-3, max_gradient_norm=10.0
         ),
         supervised_updates=3000,
+        images=MetaNet(
+            tasks=16, later_lr_factor=0.0, hidden=(64,), activation="relu", lr=1e-3, max_gradient_norm=10.0
+        ),
+    ),
+    "protonet": Entry(
+        "classes are the means of their embedded examples (Snell et al. 2017)",
+        "gradient",
+        ProtoNet(),
+        learns_on=(),
+        supervised=ProtoNet(),
+        supervised_updates=1000,
+        images=ProtoNet(hidden=IMAGE_CHANNELS),
+        paper_images=ProtoNet(tasks=1, hidden=IMAGE_CHANNELS, max_pool=True),
     ),
     "maml-dqn": Entry(
         "an initial Q-network that a few DQN steps make good (Finn et al. 2017; Mnih et al. 2015)",
@@ -320,13 +373,14 @@ ENTRIES: dict[str, Entry] = {
         updates=5,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
-        supervised=JOINT,
+        supervised=JOINT, images=JOINT_IMAGES,
     ),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
         "baseline",
         MultiTask(fine_tune_steps=20),
         supervised=dataclasses.replace(JOINT, fine_tune_steps=1),
+        images=dataclasses.replace(JOINT_IMAGES, fine_tune_steps=1),
         learns_on=(),
         updates=300,
     ),

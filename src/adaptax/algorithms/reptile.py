@@ -31,7 +31,7 @@ from jaxtyping import Array, Float, Key
 from adaptax import keys, trees
 from adaptax.adaptation.gradient import GradientFast, GradientLearner, GradientTheta
 from adaptax.adaptation.update_rules import SGD, Adam
-from adaptax.algorithms.few_shot import TEST_ADAPTATIONS, query_score
+from adaptax.algorithms.few_shot import TEST_ADAPTATIONS, query_score, widest_layer
 from adaptax.algorithms.meta_gradient import InnerLoop, InnerLoopAlgorithm
 from adaptax.chunks import chunk_size, map_tasks
 from adaptax.collection.few_shot import adapted_to, pooled, predict
@@ -75,12 +75,14 @@ class ReptileLearner(GradientLearner):
     def adapt(
         self, theta: GradientTheta, fast: GradientFast, batch: Step, key: Key[Array, ""]
     ) -> GradientFast:
-        if self.inner_batch and self.spec.supervised:
-            rows = trees.index(batch, 0)
-            # Drawn among the rows that are valid, without repetition as long as there are enough.
-            order = jnp.argsort(jnp.where(rows.valid, jax.random.uniform(key, rows.valid.shape), 2.0))
-            batch = trees.index(trees.index(rows, order[: self.inner_batch]), jnp.newaxis)
-        return super().adapt(theta, fast, batch, key)
+        if not self.inner_batch or not self.spec.supervised:
+            return super().adapt(theta, fast, batch, key)
+        rows = trees.index(batch, 0)
+        # Drawn among the rows that are valid, without repetition as long as there are enough.
+        order = jnp.argsort(jnp.where(rows.valid, jax.random.uniform(key, rows.valid.shape), 2.0))
+        part = trees.index(trees.index(rows, order[: self.inner_batch]), jnp.newaxis)
+        fast = super().adapt(theta, fast, part, key)
+        return dataclasses.replace(fast, statistics=self.statistics(theta, fast.policy, batch))
 
 
 class ReptileAlgorithm(InnerLoopAlgorithm):
@@ -118,9 +120,13 @@ class ReptileAlgorithm(InnerLoopAlgorithm):
         theta: GradientTheta = state.theta
         chunk = chunk_size(self.tasks, self.floats_per_task)
         if isinstance(lifetime, FewShot):
+            rows = pooled(trees.index(lifetime, 0)).valid.size
+            widest = rows * widest_layer(self.spec, self.learner.hidden)
+            chunk = chunk_size(self.tasks, max(widest, self.learner.floats_of_a_step))
             adapted = map_tasks(lambda one: self.adapted_to_all(theta, one), lifetime, chunk)
             after = map_tasks(lambda one: self.score(theta, one, self.inner_steps), lifetime, chunk)
-            before = map_tasks(lambda one: self.score(theta, one, 0), lifetime, chunk)
+            some = trees.index(lifetime, slice(chunk))  # to be looked at alone
+            before = jax.vmap(lambda one: self.score(theta, one, 0))(some)
             metrics = {"return": after.mean(), "return_before_adaptation": before.mean()}
             weights, seen = task_weights(after, self.objective, self.cvar_share), theta
         else:

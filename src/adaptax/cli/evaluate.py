@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from adaptax.cli.output import progress, show, show_json, waiting
 from adaptax.cli.runs import Learner, find
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.answers import keep_answers
 from adaptax.evaluation.baselines import with_baselines
 from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
@@ -50,6 +51,7 @@ class Evaluate:
         folder = save_evaluations(learner.directory, evaluations) if learner.directory else None
         if learner.directory:
             keep_beliefs(learner.directory, learner.runs[0], self.split, self.episodes, self.modal)
+            keep_answers(learner.directory, learner.runs[0], self.split, self.episodes)
         if self.json:
             learner_record, *others = [record(e, scored) for e, scored in _scored(evaluations)]
             show_json(learner_record | ({"baselines": others} if self.baselines else {}))
@@ -97,7 +99,7 @@ def adaptation(e: Evaluation) -> Table:
     if regret is not None:
         columns["regret"] = [number(float(regret[p]), places) for p in points]
     return Table(
-        f"{e.label} on {e.family}, {e.split} tasks: mean {measure_in_words(e)} as it adapts",
+        f"{e.name} on {e.family}, {e.split} tasks: mean {measure_in_words(e)} as it adapts",
         list(columns),
         list(zip(*columns.values(), strict=True)),
         f"0 is before any adaptation. The second column: {e.unit} of the new task that had been used by then.",
@@ -152,6 +154,7 @@ def record(e: Evaluation, scored: tuple[str, np.ndarray]) -> dict[str, Any]:
         "shared_tasks": e.shared_tasks,
         "actions": e.actions,
         "measure": e.measure,
+        "transductive": e.transductive,
         "tasks": curve.shape[1],
         "seeds": curve.shape[0],
         "points": [

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from adaptax.cli.output import waiting
 from adaptax.cli.runs import find
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.answers import keep_answers
 from adaptax.evaluation.beliefs import keep_beliefs
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.folder import run_summaries, save_evaluations, saved_evaluations
@@ -35,6 +36,7 @@ class Report:
                     runs = find(str(directory)).runs
                     save_evaluations(directory, [evaluate(runs)])
                     keep_beliefs(directory, runs[0])
+                    keep_answers(directory, runs[0])
         groups = {directory: run_summaries(directory) for directory in self.directories}
         if self.out is not None:
             groups = {self.out.parent: [run for group in groups.values() for run in group]}

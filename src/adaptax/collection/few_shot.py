@@ -12,13 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
 from adaptax import keys, trees
-from adaptax.learner import Learner
+from adaptax.learner import QUERY_AXIS, Learner
 from adaptax.networks.encoding import zero_action
 from adaptax.tasks.base import Examples, Split, SupervisedFamily
 from adaptax.types import Fast, FewShot, Out, Spec, Step, Task, Theta
-
-QUERY_AXIS = "query"
-"""The name of the axis over queries: statistics over it make a prediction transductive, and say so by its name."""
 
 
 def draw_few_shot(
@@ -111,7 +108,7 @@ def answers(learner: Learner, theta: Theta, fast: Fast, data: FewShot, read: boo
         query = dataclasses.replace(query, prev_action=nothing, first=start)
 
     def one(row: Step) -> Out:
-        unlabelled = Step(row.obs, row.prev_action, row.prev_reward, row.first, row.episode)
+        unlabelled = Step(row.obs, row.prev_action, row.prev_reward, row.first, row.episode, valid=row.valid)
         return learner.act(theta, fast, memory, unlabelled, stream_key)[0]
 
     return jax.vmap(one, axis_name=QUERY_AXIS)(query)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys, trees
-from adaptax.chunks import map_tasks
+from adaptax.chunks import chunk_size, map_tasks
 from adaptax.collection.collect import collect_task
 from adaptax.collection.few_shot import draw_few_shot, prediction_curve
 from adaptax.collection.host import collect_host
@@ -33,6 +33,8 @@ EVALUATION_SEED = 20_000
 """Tasks are drawn with this key unless another is given: all methods meet the same ones."""
 CHUNK_FLOATS = 1 << 24
 """Floats of experience that one chunk of tasks may hold while it is evaluated."""
+CHANNELS = 16
+"""Floats that a network's widest layer may make of an entry of an observation: of an image's, 64 at a quarter of the positions."""
 
 
 def evaluate(
@@ -94,6 +96,7 @@ def evaluate(
         successes=None if successes[0] is None else np.stack(successes),
         optimal=optimal_returns(family, drawn, tasks),
         measure=spec.measure,
+        transductive=runs[0].algorithm.learner.transductive,
         seconds=time.perf_counter() - started,
         peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         training_env_steps=[run.env_steps for run in runs],
@@ -167,7 +170,9 @@ def _ask(learner, theta, family, adaptations, tasks, task_keys, split):
         return jax.vmap(valid_mean, (0, None))(score, data.query.valid)
 
     queries = data.query.obs.shape[1]
-    return map_tasks(one_task, data, int(np.clip(1000 // queries + 1, 1, len(task_keys))))
+    most = int(np.clip(1000 // queries + 1, 1, len(task_keys)))
+    of_network = CHANNELS * queries * int(np.prod(family.spec.observation))
+    return map_tasks(one_task, data, min(most, chunk_size(len(task_keys), of_network)))
 
 
 def per_episode(rounds: Step, layout: Layout) -> tuple[jax.Array, jax.Array, jax.Array | None]:

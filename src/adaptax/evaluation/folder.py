@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from adaptax.algorithms import registry as algorithms
+from adaptax.evaluation.answers import saved_answers
 from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
 from adaptax.evaluation.summaries import evaluation_summaries
-from adaptax.reports.summary import BeliefSummary, EvaluationSummary, RunSummary
+from adaptax.reports.summary import AnswersSummary, BeliefSummary, EvaluationSummary, RunSummary
 from adaptax.tasks import registry as families
 from adaptax.training.run import Run, load_run, read_record, run_folders
 
@@ -24,12 +25,18 @@ def run_summaries(directory: Path | str) -> list[RunSummary]:
     if not evaluations and directory.name.startswith("seed-"):
         evaluations = saved_evaluations(directory.parent)
     runs = [load_run(folder)[0] for folder in run_folders(directory)]
-    beliefs = saved_beliefs(directory)  # of the first seed
-    return [_run_summary(run, evaluations, beliefs if i == 0 else []) for i, run in enumerate(runs)]
+    beliefs, answers = saved_beliefs(directory), saved_answers(directory)  # of the first seed
+    return [
+        _run_summary(run, evaluations, *((beliefs, answers) if i == 0 else ((), ())))
+        for i, run in enumerate(runs)
+    ]
 
 
 def _run_summary(
-    run: Run, evaluations: Sequence[EvaluationSummary], beliefs: Sequence[BeliefSummary]
+    run: Run,
+    evaluations: Sequence[EvaluationSummary],
+    beliefs: Sequence[BeliefSummary],
+    answers: Sequence[AnswersSummary],
 ) -> RunSummary:
     assert run.directory is not None
     folder = run.directory.absolute()
@@ -43,6 +50,7 @@ def _run_summary(
         evaluations=evaluations,
         command=command(run),
         beliefs=beliefs,
+        answers=answers,
     )
 
 

@@ -38,6 +38,8 @@ class Evaluation:
     peak_megabytes: float
     measure: str = "return"
     """What a score is: `Spec.measure`. A supervised task's "episodes" are adaptations to its support, each of length 1."""
+    transductive: bool = False
+    """True where the queries of a task were normalised together, and so tell of one another (`Learner.transductive`)."""
     training_env_steps: list[int] = dataclasses.field(default_factory=list)
     """Per seed, what meta-training took."""
     training_seconds: list[float] = dataclasses.field(default_factory=list)
@@ -54,6 +56,11 @@ class Evaluation:
                 f"{bad} of {self.returns.size} episodes of '{self.label}' on '{self.family}' have a NaN or infinite return; "
                 "check the environment's rewards."
             )
+
+    @property
+    def name(self) -> str:
+        """The label; of a transductive learner it says so wherever it is shown."""
+        return f"{self.label}, transductive" if self.transductive else self.label
 
     @property
     def by_round(self) -> bool:

@@ -24,7 +24,7 @@ def _evaluation_summary(evaluation: Evaluation, what: str, scores: np.ndarray) -
     intervals = [mean_interval(curve[:, :, p]) for p in points]
     success, regret = evaluation.success_rate(), evaluation.regret()
     return EvaluationSummary(
-        label=evaluation.label,
+        label=evaluation.name,
         split=evaluation.split,
         steps_consumed=evaluation.consumed().tolist(),
         episodes=list(points),

@@ -34,22 +34,30 @@ def zero_action(space: Space) -> Array:
             return jnp.zeros((space.size,))
 
 
-def trial_inputs(spec: Spec, normaliser: Normaliser, step: Step) -> Float[Array, " n"]:
+def trial_inputs(
+    spec: Spec, normaliser: Normaliser, step: Step, seen: Float[Array, " features"] | None = None
+) -> Float[Array, " n"]:
     """φ(o, a₋₁, r₋₁, d₋₁): what RL² and its kin see at each step (Duan et al. 2016, §2.2), at unit scale.
 
     d₋₁ is `first`; the previous action's one-hot is all zero at the start of the stream, so that "none" differs
-    from action 0.
+    from action 0. `seen`: features that stand in the observation's place.
     """
+    seen = normaliser.observation(step.obs) if seen is None else seen
     previous = jnp.where(step.start, 0.0, encode_action(spec.action, step.prev_action))
     scalars = jnp.stack([normaliser.scaled_reward(step.prev_reward), step.first.astype(jnp.float32)])
-    return jnp.concatenate([normaliser.observation(step.obs), previous, scalars])
+    return jnp.concatenate([seen, previous, scalars])
 
 
-def trial_inputs_size(spec: Spec) -> int:
+def trial_inputs_size(spec: Spec, seen: int | None = None) -> int:
     """Length of `trial_inputs`."""
-    return observation_size(spec) + spec.action.size + 2
+    return (observation_size(spec) if seen is None else seen) + spec.action.size + 2
 
 
 def observation_size(spec: Spec) -> int:
     """Length of a flattened observation."""
     return math.prod(spec.observation)
+
+
+def network_input(spec: Spec) -> int | tuple[int, ...]:
+    """What the size of a network's input is: the length of a flattened observation, or the shape of an image."""
+    return spec.observation if spec.images else observation_size(spec)

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from adaptax.checkpoint import write_atomically
-from adaptax.reports import beliefs, plots, tables
+from adaptax.reports import answers, beliefs, plots, tables
 from adaptax.reports.numbers import bracket, count, number
 from adaptax.reports.outcome import Outcome
 from adaptax.reports.summary import (
@@ -118,8 +118,9 @@ def _family(runs: list[RunSummary]) -> list[str]:
         parts.append("<p>Nothing has been evaluated yet.</p>")
     for run in runs:
         parts += _beliefs(run, len(runs) > 1)
+        parts += _answers(run, len(runs) > 1)
     # In the order of the plot before it, so that a learner has the same colour in both.
-    rank = {e.label: i for i, e in enumerate(evaluations)}
+    rank = {e.label.removesuffix(", transductive"): i for i, e in enumerate(evaluations)}
     ranked = sorted(runs, key=lambda run: rank.get(run.algorithm, len(rank)))
     parts.append(_figure("Meta-training", plots.learning_curve(ranked), LEARNING_CAPTION))
     parts.append(_table(tables.training(runs), heading=False))
@@ -153,6 +154,20 @@ def _beliefs(run: RunSummary, named: bool) -> list[str]:
             figure = _figure(title, beliefs.every_map(shown, 0), beliefs.EVERY_MAP_CAPTION, heading=False)
             parts.append(_details(title, figure))
     return parts
+
+
+def _answers(run: RunSummary, named: bool) -> list[str]:
+    """What a learner answers, on the split that the report speaks of first."""
+    if not run.answers:
+        return []
+    [shown, *_] = [a for a in run.answers if a.split == "test"] or run.answers
+    name = escape(run.name if named else run.algorithm)
+    parts = []
+    if shown.support.ndim == 5:
+        title = f"What {name} was shown, and what it answered"
+        parts.append(_figure(title, answers.examples(shown), answers.EXAMPLES_CAPTION))
+    title = f"Which classes {name} takes for which"
+    return [*parts, _figure(title, answers.confusion(shown), answers.CONFUSION_CAPTION)]
 
 
 # --- pieces ------------------------------------------------------------------------------------

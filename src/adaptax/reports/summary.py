@@ -98,6 +98,23 @@ class BeliefSummary:
     """Row and column of the place where the learner was."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class AnswersSummary:
+    """What a learner answered on M tasks of C classes after adapting to S labelled examples; Q: queries of a task."""
+
+    label: str
+    split: str
+    classes: int
+    support: Float[np.ndarray, "M S ..."]
+    """Inputs; [height, width, channels] are drawn."""
+    support_labels: Int[np.ndarray, "M S"]
+    """Here and below −1 in rows that only fill up."""
+    queries: Float[np.ndarray, "M Q ..."]
+    query_labels: Int[np.ndarray, "M Q"]
+    answers: Int[np.ndarray, "M Q"]
+    """The likeliest class."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A meta-training run (one seed of it) and what was found about it."""
@@ -113,6 +130,7 @@ class RunSummary:
     command: str = ""
     """The command that repeats it."""
     beliefs: Sequence[BeliefSummary] = ()
+    answers: Sequence[AnswersSummary] = ()
 
 
 def by_family(runs: Iterable[RunSummary]) -> dict[str, list[RunSummary]]:

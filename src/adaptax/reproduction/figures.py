@@ -14,6 +14,7 @@ from adaptax.reproduction import (
     context_control,
     gradient_control,
     model_based,
+    omniglot,
     q_learning,
     replay_digits,
     replay_selection,
@@ -147,6 +148,15 @@ FIGURES: dict[str, Figure] = {
         sinusoid.sinusoid,
         paper=sinusoid.sinusoid_paper,
         paper_hours=0.4,
+    ),
+    "omniglot": Figure(
+        "handwritten characters, 5 classes of 1 drawing: 600 unseen tasks, MAML and its rivals",
+        "MAML 98.7 after 40,000 updates (Finn et al. 2017, table 1)",
+        20,
+        omniglot.omniglot,
+        paper=omniglot.omniglot_paper,
+        paper_hours=12.0,
+        with_seeds=omniglot.omniglot,
     ),
     "gbml-against-maml": Figure(
         "learned update directions against a fixed rate",

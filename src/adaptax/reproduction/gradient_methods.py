@@ -36,13 +36,15 @@ def small(name: str, updates: int, **changes: object) -> Method:
     return Method(name, dataclasses.replace(ENTRIES[name].default, **sized), updates)  # type: ignore[type-var]
 
 
-def trained(method: Method, family: AnyFamily, directory: Path, report: Report) -> list[Run]:
-    """Five seeds of a method."""
+def trained(
+    method: Method, family: AnyFamily, directory: Path, report: Report, seeds: int = SEEDS
+) -> list[Run]:
+    """Several seeds of a method."""
     return [
         train_or_resume(
             method.config, family, method.updates, seed, directory / method.name / f"seed-{seed}", report
         )
-        for seed in range(SEEDS)
+        for seed in range(seeds)
     ]
 
 

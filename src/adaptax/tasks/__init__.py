@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+    from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
     from adaptax.tasks.restless_bandit import RestlessBandit
@@ -36,6 +37,7 @@ __all__ = [
     "InformativeBandit",
     "MountainCar",
     "MountainCarContinuous",
+    "Omniglot",
     "Pendulum",
     "PointNavigation",
     "Quadratic",
@@ -63,6 +65,7 @@ _PLACES = {
     "InformativeBandit": "adaptax.tasks.bandits",
     "MountainCar": "adaptax.tasks.mountain_car",
     "MountainCarContinuous": "adaptax.tasks.mountain_car",
+    "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
     "PointNavigation": "adaptax.tasks.point_navigation",
     "RestlessBandit": "adaptax.tasks.restless_bandit",

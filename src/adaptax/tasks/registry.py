@@ -17,6 +17,7 @@ from adaptax.tasks.functions import Quadratic, Sinusoid
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+from adaptax.tasks.omniglot import Omniglot
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
@@ -64,6 +65,7 @@ ENTRIES: dict[str, Entry] = {
         CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
     ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
+    "omniglot": Entry(Omniglot, "images: N handwritten characters, K drawings of each; real data"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
 }
 

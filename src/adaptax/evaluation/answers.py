@@ -1,0 +1,81 @@
+"""What a learner answers: its classes of the queries of a few tasks, beside the labelled examples that it adapted to."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax import keys
+from adaptax.checkpoint import read_arrays, save_arrays
+from adaptax.collection.few_shot import draw_few_shot, predict
+from adaptax.errors import AdaptaxError
+from adaptax.evaluation.evaluate import EVALUATION_SEED, check_request, test_tasks
+from adaptax.reports.summary import AnswersSummary
+from adaptax.tasks.base import Split, SupervisedFamily
+from adaptax.training.program import lifetime_keys
+from adaptax.training.run import Run
+from adaptax.types import Discrete
+
+TASKS = 3
+"""Tasks that reports draw."""
+
+
+def observe_answers(
+    run: Run, split: Split = "test", adaptations: int | None = None, seed: int = EVALUATION_SEED
+) -> AnswersSummary | None:
+    """What a learner answers on the first tasks that `evaluate` meets with this seed, the very same examples; None where there
+    are no classes."""
+    family, learner, theta = run.family, run.algorithm.learner, run.state.theta
+    if not isinstance(family, SupervisedFamily) or not isinstance(run.spec.action, Discrete):
+        return None
+    check_request(family.spec, split, TASKS)
+    steps = run.algorithm.test_layout(adaptations).rounds - 1
+    tasks = test_tasks(family, split, TASKS, seed)
+    number = len(jax.tree.leaves(tasks)[0])  # there may be fewer
+    task_keys = lifetime_keys(keys.evaluation(jax.random.key(seed), keys.LIFETIMES, run.seed), number)
+
+    @eqx.filter_jit
+    def ask(learner, theta, tasks, task_keys):
+        data = draw_few_shot(family, tasks, task_keys, split)
+        one = lambda data: jnp.argmax(predict(learner, theta, data, steps).dist.logits, -1)  # noqa: E731
+        return data, jax.lax.map(one, data)
+
+    data, answers = ask(learner, theta, tasks, task_keys)
+    labels = lambda rows: np.where(np.asarray(rows.valid), np.asarray(rows.action), -1)  # noqa: E731
+    return AnswersSummary(
+        label=run.algorithm_name, split=split, classes=run.spec.action.n,
+        support=np.asarray(data.support.obs), support_labels=labels(data.support),
+        queries=np.asarray(data.query.obs), query_labels=labels(data.query), answers=np.asarray(answers),
+    )  # fmt: skip
+
+
+def keep_answers(directory: Path, run: Run, split: Split = "test", adaptations: int | None = None) -> None:
+    """Keeps what a run answers beside its evaluations, in DIR/evaluation/answers/SPLIT.safetensors, where there are classes."""
+    found = observe_answers(run, split, adaptations)
+    if found is None:
+        return
+    arrays, facts = {}, {}
+    for field in dataclasses.fields(found):
+        value = getattr(found, field.name)
+        (arrays if isinstance(value, np.ndarray) else facts)[field.name] = value
+    save_arrays(_folder(directory) / f"{split}.safetensors", arrays, {"answers": facts})
+
+
+def saved_answers(directory: Path) -> list[AnswersSummary]:
+    """Those that were kept; AdaptaxError where a file is damaged or something else."""
+    found = []
+    for path in sorted(_folder(directory).glob("*.safetensors")):
+        arrays, facts = read_arrays(path)
+        if "answers" not in facts:
+            raise AdaptaxError(f"{path} holds no answers; evaluate the run again.")
+        found.append(AnswersSummary(**arrays, **facts["answers"]))
+    return found
+
+
+def _folder(directory: Path) -> Path:
+    return directory / "evaluation" / "answers"
