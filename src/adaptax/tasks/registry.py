@@ -22,6 +22,7 @@ from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigatio
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
+from adaptax.tasks.text import Text
 from adaptax.tasks.two_step import TwoStep
 
 ARRAYS = "arrays"
@@ -62,11 +63,12 @@ ENTRIES: dict[str, Entry] = {
     ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
+    "text": Entry(Text, "classification: intents of sentences from a few examples; real data, or your own CSV"),
 }
 
 
 def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFamily:
-    """The family that a reference names: `NAME`, `gymnasium:MODULE:CLASS` or `jax:MODULE:CLASS`.
+    """The family that a reference names: `NAME`, `NAME:FILE` for families of data, `gymnasium:MODULE:CLASS` or `jax:MODULE:CLASS`.
 
     `fields` override those of a family of the library. Raises AdaptaxError where there is none of that name.
     """
@@ -93,9 +95,12 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
         raise AdaptaxError(
             f"There is no task family '{kind}'; {near(kind, ENTRIES)}there are: {', '.join(names)}."
         )
+    cls, fields = ENTRIES[kind].cls, dict(fields or {})
     if rest:
-        raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
-    return ENTRIES[kind].cls(**(fields or {}))
+        if "file" not in getattr(cls, "__dataclass_fields__", {}):
+            raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
+        fields["file"] = rest
+    return cls(**fields)
 
 
 def describe(family: AnyFamily) -> dict[str, Any]:
@@ -106,9 +111,10 @@ def describe(family: AnyFamily) -> dict[str, Any]:
     if isinstance(family, ArrayTasks):
         return {"reference": family.reference or f"{ARRAYS}:{family.name}", "fingerprint": family.fingerprint}
     fields = dataclasses.asdict(family) if dataclasses.is_dataclass(family) else {}
+    of_data = {"fingerprint": family.fingerprint} if hasattr(cls, "fingerprint") else {}  # type: ignore[attr-defined]
     for name, entry in ENTRIES.items():
         if cls is entry.cls:
-            return {"reference": name, "fields": fields}
+            return {"reference": name, "fields": fields, **of_data}
     return {"reference": f"jax:{reference_to(cls)}", "fields": fields}
 
 
@@ -128,4 +134,10 @@ def rebuild(record: dict[str, Any]) -> AnyFamily:
     if reference.startswith("jax:") and fields:
         cls, _ = import_reference(reference[4:])
         return cls(**fields)
-    return make_family(reference, fields)
+    family = make_family(reference, fields)
+    fingerprint = getattr(family, "fingerprint", None)
+    if reference in ENTRIES and fingerprint != record.get("fingerprint", fingerprint):
+        raise AdaptaxError(
+            f"The data of the run's family '{reference}' have changed since it was trained; restore them, or train again."
+        )
+    return family
