@@ -12,17 +12,27 @@ import pytest
 from adaptax.cli import main
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.registry import describe, make_family, rebuild
-from adaptax.tasks.sentence_vectors import sentence_vectors
 from adaptax.tasks.text import OUTSIDE, Text, read_sentences
+from adaptax.tasks.word_vectors import sentence_vectors
 from adaptax.training.program import draw_tasks
 
 pytest.importorskip("wordllama", reason="the extra 'text' is not installed")
 pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
 
 DOMAINS = {
-    "kitchen": {"boil": "boil the water", "bake": "bake some bread", "chop": "chop onions", "fry": "fry an egg"},
+    "kitchen": {
+        "boil": "boil the water",
+        "bake": "bake some bread",
+        "chop": "chop onions",
+        "fry": "fry an egg",
+    },
     "money": {"pay": "pay my bill", "save": "save more money", "lend": "lend him cash", "owe": "who owes me"},
-    "travel": {"fly": "book a flight", "walk": "walk to town", "ride": "ride my bike", "sail": "sail the boat"},
+    "travel": {
+        "fly": "book a flight",
+        "walk": "walk to town",
+        "ride": "ride my bike",
+        "sail": "sail the boat",
+    },
 }
 WHEN = ("now", "today", "tonight", "tomorrow", "please", "later", "on monday", "at noon")
 
@@ -34,7 +44,9 @@ def lines(with_domain: bool = True) -> list[str]:
         for label, text in labels.items():
             for when in WHEN[: 5 if label == "fry" else 8]:
                 found.append(f'"{text}, {when}",{label}' + f",{domain}" * with_domain)
-    found += [f"is it {word} {when},{OUTSIDE}" + ",none" * with_domain for word in ("blue", "old") for when in WHEN]
+    found += [
+        f"is it {word} {when},{OUTSIDE}" + ",none" * with_domain for word in ("blue", "old") for when in WHEN
+    ]
     return found
 
 
@@ -89,7 +101,10 @@ def check_order(file: Path) -> None:
     """The place of an example in the support says nothing of its class."""
     family = family_of(file)
     key = jax.random.key(0)
-    orders = {tuple(np.asarray(family.examples(k, family.sample(key, "train"), "train").support_y)) for k in jax.random.split(key, 8)}
+    orders = {
+        tuple(np.asarray(family.examples(k, family.sample(key, "train"), "train").support_y))
+        for k in jax.random.split(key, 8)
+    }
     assert len(orders) > 4
 
 
@@ -99,23 +114,33 @@ def test_the_support_is_in_random_order(file):
 
 def check_outside(file: Path) -> None:
     family = family_of(file, outside=True)
-    rows = {s: {int(r) for k in jax.random.split(jax.random.key(0), 9) for r in family.outside_rows(k, s, 5)} for s in ("train", "test")}
+    rows = {
+        s: {int(r) for k in jax.random.split(jax.random.key(0), 9) for r in family.outside_rows(k, s, 5)}
+        for s in ("train", "test")
+    }
     assert not rows["train"] & rows["test"] and all(len(r) > 5 for r in rows.values())
 
 
 def test_sentences_of_no_intent_are_others_at_test_time(file):
     check_outside(file)
-    with pytest.raises(AdaptaxError, match="17 sentences that express no intent are needed, and there are 8 for test"):
+    with pytest.raises(
+        AdaptaxError, match="17 sentences that express no intent are needed, and there are 8 for test"
+    ):
         family_of(file, outside=True, shots=2).outside_rows(jax.random.key(0), "test", 17)
 
 
 def test_labels_with_too_few_sentences_are_left_out_and_too_few_labels_told(file):
     family = family_of(file, shots=5)
     drawn = np.asarray(draw_tasks(family, jax.random.key(0), "train", 60))
-    assert {family.corpus.labels[i][0] for i in drawn.ravel()} == set(DOMAINS["kitchen"] | DOMAINS["money"]) - {"fry"}
+    assert {family.corpus.labels[i][0] for i in drawn.ravel()} == set(
+        DOMAINS["kitchen"] | DOMAINS["money"]
+    ) - {"fry"}
     for fields, says in (
         ({"ways": 5}, "need 5 labels with at least 3 sentences, and there are 4 for test of the 4 labels"),
-        ({"ways": 4, "same_domain": True, "shots": 8}, "labels of one domain with at least 9 sentences, and there are 0"),
+        (
+            {"ways": 4, "same_domain": True, "shots": 8},
+            "labels of one domain with at least 9 sentences, and there are 0",
+        ),
         ({"test_domains": ("trave",)}, "has no domain 'trave'; it has kitchen, money, travel"),
     ):
         with pytest.raises(AdaptaxError, match=says):
@@ -169,12 +194,14 @@ def test_a_malformed_file_is_told_with_the_line(content, tmp_path, monkeypatch, 
 def test_a_run_on_a_file_of_ones_own(file, tmp_path, monkeypatch, capsys):
     """From its folder the same family comes again, and another file is not taken for it."""
     monkeypatch.chdir(tmp_path)
-    words = "train maml text:my.csv --family.ways 3 --family.shots 2 --updates 2 --tasks 2 --hidden 4 --run run"
+    words = (
+        "train maml text:my.csv --family.ways 3 --family.shots 2 --updates 2 --tasks 2 --hidden 4 --run run"
+    )
     assert main(words.split()) == 0
-    assert main("evaluate run --tasks 3 --episodes 1".split()) == 0
+    assert main(["evaluate", "run", "--tasks", "3", "--episodes", "1"]) == 0
     assert "accuracy" in capsys.readouterr().out
     file.write_text("\n".join(lines()[:-1]))
-    assert main("evaluate run --tasks 3".split()) == 2
+    assert main(["evaluate", "run", "--tasks", "3"]) == 2
     assert "have changed since it was trained" in capsys.readouterr().err
 
 
@@ -194,6 +221,8 @@ def test_clinc150_as_published():
     for i in range(20):
         key = jax.random.key(i)
         found = family.examples(key, family.sample(key, "test"), "test")
-        centroids = np.stack([np.asarray(found.support_x)[np.asarray(found.support_y) == c].mean(0) for c in range(5)])
+        centroids = np.stack(
+            [np.asarray(found.support_x)[np.asarray(found.support_y) == c].mean(0) for c in range(5)]
+        )
         nearest.append((np.argmax(np.asarray(found.query_x) @ centroids.T, 1) == found.query_y).mean())
     assert np.mean(nearest) > 0.85

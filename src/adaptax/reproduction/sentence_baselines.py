@@ -49,7 +49,7 @@ def logistic_regression(strength: float) -> Classifier:
 def pretrained(corpus: Corpus, labels: Int[np.ndarray, " m"], seed: int) -> MLP:
     """A network that has learned to tell all of these labels apart, from all their sentences."""
     rows = np.concatenate([corpus.rows[label, : corpus.counts[label]] for label in labels])
-    x = corpus.vectors()[rows]
+    x = corpus.vectors()[rows].astype(jnp.float32)
     y = jnp.asarray(np.repeat(np.arange(len(labels)), corpus.counts[labels]))
     k_network, k_batches = jax.random.split(jax.random.key(seed))
     network = MLP(x.shape[1], HIDDEN, len(labels), k_network, jax.nn.relu)
@@ -82,7 +82,9 @@ def fine_tuning(network: MLP, lr: float, steps: int) -> Classifier:
 
 
 @eqx.filter_jit
-def _fine_tuned(network: MLP, lr: Array, steps: int, classes: int, x: Array, y: Array, queries: Array) -> Array:
+def _fine_tuned(
+    network: MLP, lr: Array, steps: int, classes: int, x: Array, y: Array, queries: Array
+) -> Array:
     width = network.layers[-1].weight.shape[1]
     head = Dense(width, classes, 0.01, jax.random.key(0))
     start = eqx.tree_at(lambda m: m.layers, network, (*network.layers[:-1], head))

@@ -30,7 +30,9 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
         try:
             lines.append(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError:
-            raise AdaptaxError(f"{path}, line {number}: these bytes are no UTF-8; save the file as UTF-8.") from None
+            raise AdaptaxError(
+                f"{path}, line {number}: these bytes are no UTF-8; save the file as UTF-8."
+            ) from None
     reader = csv.reader(lines, strict=True)
     columns: list[str] | None = None
     rows: list[Row] = []
@@ -46,8 +48,8 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
                 continue
             if len(cells) != len(columns):
                 raise AdaptaxError(
-                    f"{where}: there are {len(cells)} fields, and {len(columns)} columns ({', '.join(columns)}); a field that holds "
-                    'a comma stands in "quotes".'
+                    f"{where}: there are {len(cells)} fields, and {len(columns)} columns ({', '.join(columns)}); a field "
+                    'that holds a comma stands in "quotes".'
                 )
             read = {name: cells[columns.index(name)] for name in (*required, *optional) if name in columns}
             for name, value in read.items():
@@ -55,9 +57,13 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
                     raise AdaptaxError(f"{where}: the {name} is empty; fill it in, or delete the line.")
             rows.append(Row(reader.line_num, read))
     except csv.Error as error:
-        raise AdaptaxError(f"{path}, line {reader.line_num}: this is no CSV ({error}); check its quotes.") from None
+        raise AdaptaxError(
+            f"{path}, line {reader.line_num}: this is no CSV ({error}); check its quotes."
+        ) from None
     if not rows:
-        raise AdaptaxError(f"{path} has no rows; its first line names the columns ({','.join(required)}), and rows follow.")
+        raise AdaptaxError(
+            f"{path} has no rows; its first line names the columns ({','.join(required)}), and rows follow."
+        )
     return rows
 
 

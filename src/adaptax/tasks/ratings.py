@@ -65,14 +65,21 @@ class Table:
 
 def movielens() -> Table:
     """The 100,000 ratings of 1,682 films by 943 users (Harper & Konstan 2015)."""
-    fields = lambda name, sep: [line.split(sep) for line in ML100K[name].path().read_text("latin-1").splitlines() if line]  # noqa: E731
+
+    def fields(name: str, separator: str) -> list[list[str]]:
+        lines = ML100K[name].path().read_text("latin-1").splitlines()
+        return [line.split(separator) for line in lines if line]
+
     data = np.array([[int(x) for x in row] for row in fields("u.data", "\t")])
     films, people = fields("u.item", "|"), fields("u.user", "|")
     genres = [row[0] for row in fields("u.genre", "|")]
     of_genre = np.array([[flag == "1" for flag in row[5:]] for row in films])
     year = np.array([float(row[2][-4:] or 1990) for row in films])
     jobs = [row[0] for row in fields("u.occupation", "|")]
-    told = [[float(row[1]) / 20 - 1.7, float(row[2] == "F"), *(float(row[3] == job) for job in jobs)] for row in people]
+    told = [
+        [float(row[1]) / 20 - 1.7, float(row[2] == "F"), *(float(row[3] == job) for job in jobs)]
+        for row in people
+    ]
     return Table(
         data[:, 0] - 1, data[:, 1] - 1, data[:, 2].astype(float), [row[0] for row in people], [row[1] for row in films], genres,
         of_genre, np.column_stack([of_genre, (year - 1990) / 10]), np.array(told),
@@ -101,12 +108,14 @@ def read_ratings(path: Path) -> Table:
         pair = users.setdefault(fields["user"], len(users)), items.setdefault(fields["item"], len(items))
         if pair in seen:
             raise AdaptaxError(
-                f"{where}: user '{fields['user']}' has rated item '{fields['item']}' in line {seen[pair]} already; keep one of the two."
+                f"{where}: user '{fields['user']}' has rated item '{fields['item']}' in line {seen[pair]} "
+                "already; keep one of the two."
             )
         before, at = named.setdefault(pair[1], (fields.get("genres", ""), line))
         if before != fields.get("genres", ""):
             raise AdaptaxError(
-                f"{where}: item '{fields['item']}' has the genres '{fields['genres']}' here and '{before}' in line {at}; make them alike."
+                f"{where}: item '{fields['item']}' has the genres '{fields['genres']}' here and '{before}' in "
+                f"line {at}; make them alike."
             )
         seen[pair] = line
         ratings.append(rating)
@@ -115,7 +124,15 @@ def read_ratings(path: Path) -> Table:
     of_genre = of_genre.reshape(len(items), len(genres)).astype(bool)
     user, item = np.array(list(seen)).T
     return Table(
-        user, item, np.array(ratings), list(users), list(items), genres, of_genre, of_genre.astype(float), np.zeros((len(users), 0))
+        user,
+        item,
+        np.array(ratings),
+        list(users),
+        list(items),
+        genres,
+        of_genre,
+        of_genre.astype(float),
+        np.zeros((len(users), 0)),
     )
 
 
@@ -134,7 +151,11 @@ class Fit(NamedTuple):
 
 
 def fit(
-    user: Int[np.ndarray, " n"], item: Int[np.ndarray, " n"], rating: Float[np.ndarray, " n"], users: int, items: int
+    user: Int[np.ndarray, " n"],
+    item: Int[np.ndarray, " n"],
+    rating: Float[np.ndarray, " n"],
+    users: int,
+    items: int,
 ) -> Fit:
     """Biases and factors of so many users and items from some ratings."""
     mean = float(rating.mean())
@@ -157,7 +178,11 @@ def fit(
 
 
 def _regressions(
-    group: Int[np.ndarray, " n"], x: Float[np.ndarray, "n d"], y: Float[np.ndarray, " n"], groups: int, ridge: Float[np.ndarray, " d"]
+    group: Int[np.ndarray, " n"],
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, " n"],
+    groups: int,
+    ridge: Float[np.ndarray, " d"],
 ) -> tuple[Float[np.ndarray, "g d"], Float[np.ndarray, "g d d"], Float[np.ndarray, "g d"]]:
     """For each group the w that minimises Σ (y − w·x)² + Σ_j ridge_j w_j², and the system A w = b that it solves."""
     a = np.tile(np.diag(ridge), (groups, 1, 1))
@@ -181,15 +206,21 @@ class Ratings:
         self.new_item = _a_share(len(table.items), rng)
         trained = ~self.test_user[table.user] & ~self.new_item[table.item]
         if not trained.any():
-            raise AdaptaxError("There are too few ratings to train on some users and test on others; give more.")
+            raise AdaptaxError(
+                "There are too few ratings to train on some users and test on others; give more."
+            )
         self.fit = fit(
-            table.user[trained], table.item[trained], table.rating[trained], len(table.users), len(table.items)
+            table.user[trained],
+            table.item[trained],
+            table.rating[trained],
+            len(table.users),
+            len(table.items),
         )
         counts = np.bincount(table.item[trained], minlength=len(table.items))
         said = self.fit.item[table.item].copy()
         said[trained] = self.fit.left_out
         number = counts[table.item] - trained
-        self._scale = np.sqrt((self.fit.left_out**2).mean(0)) + 1e-6
+        self.scale = np.sqrt((self.fit.left_out**2).mean(0)) + 1e-6
         self.known = self.scaled(said, number)
         """[n, KNOWN]: what is told a rating's user of its item, in units of about 1; of new items zero."""
         self.known_of_item = self.scaled(self.fit.item, counts)
@@ -204,8 +235,10 @@ class Ratings:
         self.rows = np.array([rows + [0] * (most - len(rows)) for rows in by_user])
         """[users, most]: each user's ratings, in random order; those that only fill up come last."""
 
-    def scaled(self, said: Float[np.ndarray, "n f1"], number: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n known"]:
-        known = np.column_stack([said / self._scale, np.log1p(number) / 3])
+    def scaled(
+        self, said: Float[np.ndarray, "n f1"], number: Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n known"]:
+        known = np.column_stack([said / self.scale, np.log1p(number) / 3])
         return np.where((number > 0)[:, None], known, 0.0).astype(np.float32)
 
     @functools.cached_property

@@ -30,10 +30,10 @@ AS_NEW = 0.2
 class Recommender(SupervisedFamily):
     """A user is a task: from a few of his ratings the others are to be predicted (as Lee et al. 2019, MeLU).
 
-    Without a file the ratings are MovieLens 100k's (downloaded; never part of this library). Training tasks are of 80% of the users, on
-    80% of the items. `cold` says what is new in a test task: the user, the items asked about, or both. The support is always of
-    known items. Inputs are what training users' ratings say of the item (`tasks/ratings.py`; zero for new items), its genres and
-    year, and the user's age, sex and occupation; labels are stars above the mean.
+    Without a file the ratings are MovieLens 100k's (downloaded; never part of this library). Training tasks are of 80% of the
+    users, on 80% of the items. `cold` says what is new in a test task: the user, the items asked about, or both. The support
+    is always of known items. Inputs are what training users' ratings say of the item (`tasks/ratings.py`; zero for new items), its
+    genres and year, and the user's age, sex and occupation; labels are stars above the mean.
     """
 
     file: str = ""
@@ -61,7 +61,9 @@ class Recommender(SupervisedFamily):
     @property
     def spec(self) -> Spec:
         table = self.ratings.table if self.file else None
-        content = ML100K_CONTENT if table is None else table.item_content.shape[1] + table.user_content.shape[1]
+        content = (
+            ML100K_CONTENT if table is None else table.item_content.shape[1] + table.user_content.shape[1]
+        )
         return Spec(
             "recommender", (KNOWN + content,), Box((-math.inf,), (math.inf,)), episode_steps=self.shots, support=self.shots,
             shared_tasks=self.cold == "items", ood=False,
@@ -98,7 +100,9 @@ class Recommender(SupervisedFamily):
 
     def examples(self, key: Key[Array, ""], task: Int[Array, ""], split: Split) -> Examples:
         ratings = self.ratings
-        may_support, may_query = (jnp.asarray(part)[task] for part in allowed(self.ratings, split, self.cold, self.test_genres))
+        may_support, may_query = (
+            jnp.asarray(part)[task] for part in allowed(self.ratings, split, self.cold, self.test_genres)
+        )
         rows = jnp.asarray(ratings.rows)[task]
         k_support, k_query, k_new = jax.random.split(key, 3)
         first = _random_order(k_support, may_support)[: self.shots]
@@ -121,7 +125,7 @@ class Recommender(SupervisedFamily):
         return jnp.asarray(self.ratings.table.rating - self.ratings.fit.mean, jnp.float32)[rows, None]
 
     def inputs(self, items: Sequence[str], user: str | None = None) -> Float[np.ndarray, "n d"]:
-        """What learners see of these items, by their names in the data, for a user of the data or (None) one of whom nothing is told.
+        """What learners see of these items, by their names in the data, for a user of the data or (None) an unknown one.
 
         AdaptaxError for a name that the data lack.
         """
@@ -156,7 +160,9 @@ def allowed(
     there = (np.arange(item.shape[1]) < ratings.counts[:, None]) & of_user[:, None]
     unknown = [genre for genre in test_genres if genre not in table.genres]
     if unknown:
-        raise AdaptaxError(f"The data have no genre '{unknown[0]}'; they have {', '.join(table.genres) or 'none'}.")
+        raise AdaptaxError(
+            f"The data have no genre '{unknown[0]}'; they have {', '.join(table.genres) or 'none'}."
+        )
     if test_genres:
         kept = table.of_genre[:, [table.genres.index(genre) for genre in test_genres]].any(1)
         there &= kept[item] != trains

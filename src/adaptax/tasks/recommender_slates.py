@@ -1,4 +1,4 @@
-"""Recommending as reinforcement learning: of a few films that a user has rated one is shown to him, and his rating is the reward."""
+"""Recommending as reinforcement learning: one of a few items that a user has rated is shown to him, and he rates it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,12 @@ class RecommenderSlates(TaskFamily):
     @property
     def spec(self) -> Spec:
         return Spec(
-            "recommender-slates", (self.slate * KNOWN,), Discrete(self.slate), episode_steps=1, episodes=self.interactions, ood=False
+            "recommender-slates",
+            (self.slate * KNOWN,),
+            Discrete(self.slate),
+            episode_steps=1,
+            episodes=self.interactions,
+            ood=False,
         )
 
     @property
@@ -67,13 +72,17 @@ class RecommenderSlates(TaskFamily):
         """Those of a split with ratings enough for a slate. AdaptaxError where there is none."""
         there = shown(self.ratings, split).counts >= self.slate
         if not there.any():
-            raise AdaptaxError(f"No {split} user has rated {self.slate} items; take a smaller slate, or give more ratings.")
+            raise AdaptaxError(
+                f"No {split} user has rated {self.slate} items; take a smaller slate, or give more ratings."
+            )
         return np.flatnonzero(there)
 
     def sample(self, key: Key[Array, ""], split: Split) -> Int[Array, ""]:
         return jax.random.choice(key, jnp.asarray(self.users(split), jnp.int32))
 
-    def reset(self, key: Key[Array, ""], task: Int[Array, ""]) -> tuple[Int[Array, " slate"], Float[Array, " d"]]:
+    def reset(
+        self, key: Key[Array, ""], task: Int[Array, ""]
+    ) -> tuple[Int[Array, " slate"], Float[Array, " d"]]:
         of_all = shown(self.ratings, None)
         rows, count = jnp.asarray(of_all.rows)[task], jnp.asarray(of_all.counts)[task]
         order = jnp.where(jnp.arange(len(rows)) < count, jax.random.uniform(key, rows.shape), 2.0)

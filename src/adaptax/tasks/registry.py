@@ -19,6 +19,8 @@ from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+from adaptax.tasks.recommender import Recommender
+from adaptax.tasks.recommender_slates import RecommenderSlates
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
@@ -63,7 +65,17 @@ ENTRIES: dict[str, Entry] = {
     ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
-    "text": Entry(Text, "classification: intents of sentences from a few examples; real data, or your own CSV"),
+    "recommender": Entry(
+        Recommender,
+        "regression: what will a new user say of films, given few ratings; real data, or your own CSV",
+    ),
+    "recommender-slates": Entry(
+        RecommenderSlates,
+        "recommend one of five films that a user has rated; his rating is the reward; real data",
+    ),
+    "text": Entry(
+        Text, "classification: intents of sentences from a few examples; real data, or your own CSV"
+    ),
 }
 
 
