@@ -32,7 +32,7 @@ USERS = 200
 """At most; of the new users there are 189."""
 STEPS = 5
 """Of adaptation."""
-UPDATES = 1500
+UPDATES = 800
 TARGET_GENRES = ("Action", "Sci-Fi", "Thriller")
 """Which the cross-domain figure keeps for testing."""
 
