@@ -14,7 +14,8 @@ import pytest
 
 from adaptax.cli import main
 from adaptax.errors import AdaptaxError
-from adaptax.reproduction.recommender import drawn, factorisation, ndcg, popularity, scores, users_mean
+from adaptax.reproduction.draws import evaluation_examples
+from adaptax.reproduction.recommender import factorisation, ndcg, popularity, scores, users_mean
 from adaptax.tasks.ratings import BIAS_RIDGE, FACTOR_RIDGE, FACTORS, KNOWN, fit, ratings_of
 from adaptax.tasks.recommender import Recommender, allowed
 from adaptax.tasks.registry import describe
@@ -145,7 +146,7 @@ def test_no_user_is_told_his_own_rating():
 def test_factors_find_out_who_likes_what(file):
     """Two opposite tastes: the factorisation knows a new user's from twelve ratings, which neither mean can."""
     family = family_of(file, shots=12)
-    data = [drawn(family, 0)]
+    data = [evaluation_examples(family, "test", 0, 6)]
     by_factors, by_mean, by_popularity = (
         scores(family, data, lambda seed, p=p: p).mae.mean()
         for p in (factorisation(family), users_mean, popularity(family))

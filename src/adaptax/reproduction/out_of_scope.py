@@ -16,17 +16,19 @@ from scipy.stats import rankdata
 from adaptax import statistics
 from adaptax.chunks import map_tasks
 from adaptax.collection.few_shot import prediction_curve
+from adaptax.learner import Learner
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
+from adaptax.reproduction.draws import evaluation_examples
 from adaptax.reproduction.gradient_methods import difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
 from adaptax.reproduction.sentence_baselines import Classifier
-from adaptax.reproduction.text import METHODS, STEPS, TASKS, arrays, drawn, references
+from adaptax.reproduction.text import METHODS, STEPS, TASKS, arrays, references
 from adaptax.tasks.base import Split
 from adaptax.tasks.text import Text
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import FewShot
+from adaptax.types import FewShot, Theta
 
 KEPT = 0.95
 """The share of sentences with an intent that a threshold lets through, on training tasks."""
@@ -53,12 +55,8 @@ def out_of_scope(directory: Path, report: Report) -> Outcome:
     own = trained(method, explicit, directory / "out-of-scope", report)
     best = references(family)
     found = {
-        f"{method.name}, greatest probability": detection(
-            family, lambda s: of_learner(plain[s], family, False)
-        ),
-        f"{method.name}, a class of its own": detection(
-            explicit, lambda s: of_learner(own[s], explicit, True)
-        ),
+        f"{method.name}, greatest probability": detection(family, lambda s: of_learner(plain[s], False)),
+        f"{method.name}, a class of its own": detection(explicit, lambda s: of_learner(own[s], True)),
         "nearest centroid, cosine": detection(
             family, lambda s: of_classifier(best["nearest centroid"](s), False)
         ),
@@ -121,16 +119,22 @@ def detection(
 def _sureness(
     family: Text, split: Split, score: Scorer, seed: int, tasks: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    data = drawn(family, split, seed, tasks)
-    draw = jax.jit(
-        jax.vmap(
-            lambda key: family.corpus.vectors()[family.outside_rows(key, split, ASKED)].astype(jnp.float32)
-        )
-    )
-    sure = score(data, draw(jax.vmap(lambda key: jax.random.fold_in(key, 7))(data.keys)))
+    data = evaluation_examples(family, split, seed, tasks)
+    sure = score(data, _without_intent(family, split, data.keys))
     queries = sure.shape[1] - ASKED
     inside = np.asarray(data.query.valid & (data.query.action < family.ways))
     return [s[:queries][i] for s, i in zip(sure, inside, strict=True)], list(sure[:, queries:])
+
+
+@eqx.filter_jit
+def _without_intent(family: Text, split: Split, task_keys: jax.Array) -> jax.Array:
+    """[B, ASKED, d]"""
+
+    def one(key: jax.Array) -> jax.Array:
+        rows = family.outside_rows(jax.random.fold_in(key, 1), split, ASKED)
+        return family.corpus.vectors()[rows].astype(jnp.float32)
+
+    return jax.vmap(one)(task_keys)
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
@@ -152,20 +156,26 @@ def of_classifier(classify: Classifier, explicit: bool) -> Scorer:
     return score
 
 
-def of_learner(run: Run, family: Text, explicit: bool) -> Scorer:
+def of_learner(run: Run, explicit: bool) -> Scorer:
     """After the last of `STEPS`."""
-    of_run, theta = run.algorithm.learner, run.state.theta
 
-    @eqx.filter_jit
-    def probabilities(data: FewShot, outside: jax.Array) -> jax.Array:
-        def one(inputs: tuple[FewShot, jax.Array]) -> jax.Array:
-            few, others = inputs
-            n = len(others)
-            more = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[:1], n, 0)]), few.query)
-            more = dataclasses.replace(more, obs=jnp.concatenate([few.query.obs, others]))
-            outs, _ = prediction_curve(of_run, theta, dataclasses.replace(few, query=more), STEPS[-1])
-            return jax.nn.softmax(outs.dist.logits[-1], -1)
+    def score(data: FewShot, outside: jax.Array) -> np.ndarray:
+        return np.asarray(
+            _certainty(_probabilities(run.algorithm.learner, run.state.theta, data, outside), explicit)
+        )
 
-        return map_tasks(one, (data, outside), 10)
+    return score
 
-    return lambda data, outside: np.asarray(_certainty(probabilities(data, outside), explicit))
+
+@eqx.filter_jit
+def _probabilities(learner: Learner, theta: Theta, data: FewShot, outside: jax.Array) -> jax.Array:
+    """Of the classes [B, Q + n, classes], for a task's queries and for sentences without an intent."""
+
+    def one(inputs: tuple[FewShot, jax.Array]) -> jax.Array:
+        few, others = inputs
+        more = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[:1], len(others), 0)]), few.query)
+        more = dataclasses.replace(more, obs=jnp.concatenate([few.query.obs, others]))
+        outs, _ = prediction_curve(learner, theta, dataclasses.replace(few, query=more), STEPS[-1])
+        return jax.nn.softmax(outs.dist.logits[-1], -1)
+
+    return map_tasks(one, (data, outside), 10)

@@ -12,21 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import keys
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.chunks import map_tasks
-from adaptax.collection.few_shot import draw_few_shot, prediction_curve
-from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
+from adaptax.collection.few_shot import prediction_curve
+from adaptax.learner import Learner
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
+from adaptax.reproduction.draws import evaluation_examples
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
 from adaptax.tasks.ratings import BIAS_RIDGE, FACTOR_RIDGE, FACTORS, KNOWN
 from adaptax.tasks.recommender import Recommender
-from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import FewShot
+from adaptax.types import FewShot, Theta
 
 USERS = 200
 """At most; of the new users there are 189."""
@@ -85,7 +84,7 @@ def genres(directory: Path, report: Report) -> Outcome:
 
 def compared(runs: dict[str, list[Run]], family: Recommender, what: str) -> Outcome:
     """One table: before and after adaptation, and what needs none."""
-    data = [drawn(family, seed) for seed in range(SEEDS)]
+    data = [evaluation_examples(family, "test", seed, USERS) for seed in range(SEEDS)]
     found: dict[str, Scores] = {}
     claims = []
     alone = scores(family, data, lambda seed: of_learner(runs["multi-task"][seed], 0))
@@ -103,13 +102,14 @@ def compared(runs: dict[str, list[Run]], family: Recommender, what: str) -> Outc
                 min(low for _, low, _ in gains) > 0,
             )
         )
+    by_factors, by_popularity = factorisation(family), popularity(family)
     tuned = [dataclasses.replace(run, config=TUNED, _algorithm=None) for run in runs["multi-task"]]
     found |= {
         "multi-task": alone,
         "fine-tuning": scores(family, data, lambda seed: of_learner(tuned[seed], 2 * STEPS)),
-        "matrix factorisation": scores(family, data, lambda seed: factorisation(family)),
+        "matrix factorisation": scores(family, data, lambda seed: by_factors),
         "user's mean": scores(family, data, lambda seed: users_mean),
-        "popularity": scores(family, data, lambda seed: popularity(family)),
+        "popularity": scores(family, data, lambda seed: by_popularity),
     }
     rows = [
         (
@@ -129,13 +129,6 @@ def compared(runs: dict[str, list[Run]], family: Recommender, what: str) -> Outc
         f"Adapted: after {STEPS} steps; fine-tuning: {2 * STEPS} of Adam. nDCG with gains 2^r − 1. All meet the same ratings.",
     )
     return Outcome([table], claims, [])
-
-
-def drawn(family: Recommender, seed: int) -> FewShot:
-    """What `evaluate` draws for a run of this seed."""
-    tasks = test_tasks(family, "test", USERS, EVALUATION_SEED)
-    key = keys.evaluation(jax.random.key(EVALUATION_SEED), keys.LIFETIMES, seed)
-    return jax.jit(lambda t, k: draw_few_shot(family, t, k, "test"))(tasks, lifetime_keys(key, len(tasks)))
 
 
 Predict = Callable[[FewShot], np.ndarray]
@@ -168,14 +161,13 @@ def ndcg(stars: np.ndarray, expected: np.ndarray, k: int) -> float:
 
 def of_learner(run: Run, steps: int) -> Predict:
     """After so many steps."""
-    learner_, theta = run.algorithm.learner, run.state.theta
+    return lambda data: np.asarray(_expected(run.algorithm.learner, run.state.theta, data, steps))
 
-    @eqx.filter_jit
-    def expected(data: FewShot) -> jax.Array:
-        last = lambda few: prediction_curve(learner_, theta, few, steps)[0].dist.mean[-1, :, 0]  # noqa: E731
-        return map_tasks(last, data, 50)
 
-    return lambda data: np.asarray(expected(data))
+@eqx.filter_jit
+def _expected(learner: Learner, theta: Theta, data: FewShot, steps: int) -> jax.Array:
+    last = lambda few: prediction_curve(learner, theta, few, steps)[0].dist.mean[-1, :, 0]  # noqa: E731
+    return map_tasks(last, data, 50)
 
 
 # --- without meta-training ---------------------------------------------------------------------

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from adaptax import keys, statistics
+from adaptax import statistics
 from adaptax.algorithms.registry import ENTRIES
-from adaptax.collection.few_shot import draw_few_shot
-from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, test_tasks
+from adaptax.evaluation.evaluate import evaluate
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
+from adaptax.reproduction.draws import evaluation_examples
 from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
 from adaptax.reproduction.sentence_baselines import (
@@ -27,7 +26,6 @@ from adaptax.reproduction.sentence_baselines import (
 )
 from adaptax.tasks.base import Split
 from adaptax.tasks.text import Text
-from adaptax.training.program import lifetime_keys
 from adaptax.training.train import Report
 from adaptax.types import FewShot
 
@@ -135,7 +133,7 @@ def accuracies(
     """[seeds, tasks] of a classifier that knows the support alone, on the draws that `evaluate` makes for these seeds."""
     found = []
     for seed in range(seeds):
-        classify, data = make(seed), drawn(family, split, seed, tasks)
+        classify, data = make(seed), evaluation_examples(family, split, seed, tasks)
         each = zip(*(np.asarray(x) for x in arrays(data)), strict=True)
         found.append(
             [((classify(x, y, q).argmax(1) == label)[valid]).mean() for x, y, q, label, valid in each]
@@ -145,13 +143,6 @@ def accuracies(
 
 def arrays(data: FewShot) -> tuple[Any, ...]:
     return data.support.obs, data.support.action, data.query.obs, data.query.action, data.query.valid
-
-
-def drawn(family: Text, split: Split, seed: int, tasks: int) -> FewShot:
-    """What `evaluate` draws for a run of this seed."""
-    key = keys.evaluation(jax.random.key(EVALUATION_SEED), keys.LIFETIMES, seed)
-    of_tasks = test_tasks(family, split, tasks, EVALUATION_SEED)
-    return jax.jit(lambda t, k: draw_few_shot(family, t, k, split))(of_tasks, lifetime_keys(key, tasks))
 
 
 def _percent(scores: np.ndarray) -> str:
