@@ -52,6 +52,9 @@ class Entry:
     paper_supervised: Config | None = None
     """As `paper`, likewise."""
     supervised_updates: int = 5000
+    embedded: Config | None = None
+    """As `supervised`, for families whose inputs a pretrained encoder made; None: the same."""
+    embedded_updates: int = 200
 
     def defaults(self, spec: Spec) -> tuple[Config, int]:
         """Hyperparameters and meta-updates to start from on a family; AdaptaxError where the method cannot learn on it."""
@@ -60,13 +63,17 @@ class Entry:
         if self.supervised is None:
             require_environments(spec, next(f"'{name}'" for name, entry in ENTRIES.items() if entry is self))
         assert self.supervised is not None
+        if spec.embedded and self.embedded is not None:
+            return self.embedded, self.embedded_updates
         return self.supervised, self.supervised_updates
 
     @property
     def presets(self) -> list[Config]:
         """All configurations that go by this name."""
         return [
-            c for c in (self.default, self.paper, self.supervised, self.paper_supervised) if c is not None
+            c
+            for c in (self.default, self.paper, self.supervised, self.paper_supervised, self.embedded)
+            if c is not None
         ]
 
     def papers(self, spec: Spec) -> Config | None:
@@ -96,6 +103,8 @@ JOINT = MultiTask(
     tasks=25, hidden=(40, 40), minibatches=1, lr=1e-3, max_gradient_norm=10.0, fine_tune_lr=1e-2
 )
 """Supervised tasks: one network for all, of the same size."""
+LINEAR = dataclasses.replace(FEW_SHOT, hidden=(), inner_steps=3, inner_lr=0.1)
+"""Inputs that a pretrained encoder made: a linear classifier."""
 PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
 """Finn et al. 2017, §5.1."""
 PAPER_REPTILE = Reptile(
@@ -172,6 +181,7 @@ ENTRIES: dict[str, Entry] = {
         paper=PAPER_MAML,
         supervised=FEW_SHOT,
         paper_supervised=PAPER_FEW_SHOT,
+        embedded=LINEAR,
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
@@ -188,6 +198,7 @@ ENTRIES: dict[str, Entry] = {
         paper=dataclasses.replace(PAPER_MAML, first_order=True),
         supervised=dataclasses.replace(FEW_SHOT, first_order=True, examples_max_norm=20.0),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
+        embedded=dataclasses.replace(LINEAR, first_order=True),
     ),
     "anil": Entry(
         "MAML that adapts the last layer alone (Raghu et al. 2020)",
@@ -205,6 +216,7 @@ ENTRIES: dict[str, Entry] = {
         paper=dataclasses.replace(PAPER_MAML, learned_inner_lr=True),
         supervised=dataclasses.replace(FEW_SHOT, learned_inner_lr=True),
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, learned_inner_lr=True),
+        embedded=dataclasses.replace(LINEAR, learned_inner_lr=True),
     ),
     "promp": Entry(
         "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
@@ -320,13 +332,14 @@ ENTRIES: dict[str, Entry] = {
         updates=5,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
-        supervised=JOINT,
+        supervised=JOINT, embedded=dataclasses.replace(JOINT, hidden=()),
     ),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
         "baseline",
         MultiTask(fine_tune_steps=20),
         supervised=dataclasses.replace(JOINT, fine_tune_steps=1),
+        embedded=dataclasses.replace(JOINT, hidden=(), fine_tune_steps=1),
         learns_on=(),
         updates=300,
     ),

@@ -38,13 +38,16 @@ UPDATES = 200
 
 
 def learner(name: str, **changes: Any) -> Method:
-    """A method on sentence vectors: linear on them unless told, for an encoder of 90 intents' sentences fits these alone."""
-    sized = {"tasks": 20, "hidden": (), "inner_lr": 0.1, "inner_steps": 3} | changes
-    config = dataclasses.replace(ENTRIES[name].supervised, **sized)  # type: ignore[type-var]
+    """A method with the defaults for sentence vectors, linear on them, or with an encoder upon them."""
+    config = dataclasses.replace(ENTRIES[name].embedded, tasks=20, **changes)  # type: ignore[type-var]
     return Method(name, config, UPDATES)
 
 
-METHODS = (learner("maml"), learner("meta-sgd"), learner("anil", hidden=(256,), lr=5e-4))
+METHODS = (
+    learner("maml"),
+    learner("meta-sgd"),
+    dataclasses.replace(learner("maml", hidden=(256,), lr=5e-4), name="maml-encoder"),
+)
 
 
 def text(directory: Path, report: Report) -> Outcome:
@@ -59,7 +62,7 @@ def text(directory: Path, report: Report) -> Outcome:
 def intents(family: Text, directory: Path, report: Report) -> Outcome:
     """Accuracy on unseen domains after each number of steps, and on those trained on; baselines meet the same draws."""
     runs = {method.name: trained(method, family, directory, report) for method in METHODS}
-    joint_config = ENTRIES["multi-task"].supervised
+    joint_config = ENTRIES["multi-task"].embedded
     assert joint_config is not None
     joint = trained(Method("multi-task", joint_config, UPDATES), family, directory, report)
     alone = evaluate(joint, "test", TASKS, 0).curve()[:, :, 0]

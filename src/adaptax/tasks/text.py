@@ -64,6 +64,7 @@ class Text(SupervisedFamily):
             episode_steps=classes * self.shots,
             support=classes * self.shots,
             ood=False,
+            embedded=True,
         )
 
     @property
