@@ -295,13 +295,13 @@ FIGURES: dict[str, Figure] = {
     "recommender": Figure(
         "MovieLens 100k: new users, new films and both from 10 ratings, beside matrix factorisation: 5 seeds × 200 users",
         "MovieLens 1M, new users: MAE 0.785, nDCG@1 0.880 (Lee et al. 2019)",
-        10,
+        15,
         recommender.recommender,
     ),
     "recommender-genres": Figure(
         "MovieLens 100k: genres that meta-training has not seen: 5 seeds × 200 users",
         "a claim of this library",
-        10,
+        12,
         recommender.genres,
     ),
     "recommender-slates": Figure(
