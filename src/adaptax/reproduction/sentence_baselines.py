@@ -6,6 +6,7 @@ Each says of a task's queries how likely every class is: (support [S, d], its la
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -76,7 +77,8 @@ def fine_tuning(network: MLP, lr: float, steps: int) -> Classifier:
     """The network with a new last layer, all of it trained by Adam steps on the support."""
 
     def probabilities(x: np.ndarray, y: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        return np.asarray(_fine_tuned(network, jnp.array(lr), steps, int(y.max()) + 1, x, y, queries))
+        rows = (jnp.asarray(part) for part in (x, y, queries))
+        return np.asarray(_fine_tuned(network, jnp.array(lr), steps, int(y.max()) + 1, *rows))
 
     return probabilities
 
@@ -98,5 +100,5 @@ def _fine_tuned(
         direction, state = optimizer.update(jax.grad(loss)(network), state)
         return (trees.add(network, trees.scale(-lr, direction)), state), None
 
-    (tuned, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), None, steps)
+    tuned: Any = jax.lax.scan(step, (start, optimizer.init(start)), None, steps)[0][0]
     return jax.nn.softmax(jax.vmap(tuned)(queries), -1)

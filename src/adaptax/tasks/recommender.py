@@ -164,7 +164,8 @@ def allowed(
             f"The data have no genre '{unknown[0]}'; they have {', '.join(table.genres) or 'none'}."
         )
     if test_genres:
-        kept = table.of_genre[:, [table.genres.index(genre) for genre in test_genres]].any(1)
+        chosen = [table.genres.index(genre) for genre in test_genres]
+        kept = np.any(table.of_genre[:, chosen], axis=1)
         there &= kept[item] != trains
     new = ratings.new_item[item]
     return there & ~new, there & (~new if trains or cold == "users" else new)
