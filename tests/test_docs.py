@@ -17,6 +17,7 @@ from adaptax.cli import COMMANDS
 from adaptax.cli.arguments import parse
 from adaptax.cli.train import train_command
 from adaptax.reproduction.figures import FIGURES
+from adaptax.tasks.registry import ENTRIES as FAMILIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -98,9 +99,9 @@ def understood(words: list[str]) -> None:
     """Raises AdaptaxError where the command line would not take these words."""
     command, rest = words[0], words[1:]
     if command == "train":
-        family = (
-            "cartpole" if rest[1].startswith(("gymnasium:", "jax:")) else rest[1]
-        )  # a user's lies elsewhere
+        kind, _, own = rest[1].partition(":")  # a user's file lies elsewhere
+        family = kind if kind in FAMILIES else "cartpole"
+        assert own or rest[1] in FAMILIES
         train_command([rest[0], family, *rest[2:]])
     elif command in COMMANDS:
         module, _, attribute = COMMANDS[command][0].partition(":")

@@ -109,6 +109,9 @@ class Spec:
 
     `observation` is then the shape of an input, and `action` the space of labels: `Discrete` for classification, an unbounded
     `Box` for regression."""
+    embedded: bool = False
+    """True where the inputs of a supervised task are what a pretrained encoder says: layers upon it soon fit the classes that were
+    trained on alone, and learners' defaults have none."""
 
     @property
     def supervised(self) -> bool:

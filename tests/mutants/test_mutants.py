@@ -51,7 +51,7 @@ from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
 from networks import test_augmented, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
-from supervised import test_few_shot, test_images
+from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
     test_acrobot,
     test_cartpole_mountain_car,
@@ -61,6 +61,7 @@ from tasks import (
     test_omniglot,
     test_pendulum,
     test_perturbed,
+    test_recommender_slates,
     test_two_step,
 )
 
@@ -922,6 +923,46 @@ MUTANTS = {
         ".set(task.is_car)",
         ".set(True)",
         test_cartpole_mountain_car.check_masks,
+    ),
+    # families of data
+    "an intent is trained on and tested on": Mutant(
+        "adaptax.tasks.text:Text._eligible", 'corpus.test == (split != "train")', "corpus.test >= False", test_text.check_draws
+    ),
+    "a sentence is known and asked about": Mutant(
+        "adaptax.tasks.text:Text.examples", "slice(self.shots, None)", "slice(0, None)", test_text.check_draws
+    ),
+    "the place of a sentence tells its intent": Mutant(
+        "adaptax.tasks.text:Text.examples",
+        "jax.random.permutation(k_order, len(rows) * self.shots)",
+        "jnp.arange(len(rows) * self.shots)",
+        test_text.check_order,
+    ),
+    "sentences of no intent are trained on and tested on": Mutant(
+        "adaptax.tasks.text:Text.outside_rows", '["train" if split == "train" else "test"]', '["test"]', test_text.check_outside
+    ),
+    "new films are trained on": Mutant(
+        "adaptax.tasks.recommender:allowed", "return there & ~new, ", "return there, ", test_recommender.check_divisions
+    ),
+    "a user is told his own rating": Mutant(
+        "adaptax.tasks.ratings:fit", "b[item] - towards * target[:, None]", "b[item]", test_recommender.check_left_out
+    ),
+    "a rating is known and asked about": Mutant(
+        "adaptax.tasks.recommender:Recommender.examples",
+        ".at[first].set(True)",
+        ".at[first].set(False)",
+        test_recommender.check_examples,
+    ),
+    "a slate holds an item twice": Mutant(
+        "adaptax.tasks.recommender_slates:RecommenderSlates.reset",
+        "rows[jax.lax.top_k(-order, self.slate)[1]]",
+        "rows[jax.random.randint(key, (self.slate,), 0, count)]",
+        test_recommender_slates.check_slates,
+    ),
+    "a bandit algorithm forgets what it was paid": Mutant(
+        "adaptax.tasks.slate_policies:play",
+        "of_chosen * (reward - mean)[:, None]",
+        "0.0 * of_chosen",
+        test_recommender_slates.check_policies,
     ),
     # resuming
     "what is drawn depends on the place within a dispatch": Mutant(

@@ -59,6 +59,9 @@ class Entry:
     paper_images: Config | None = None
     """As `paper`, likewise."""
     image_updates: int = 1000
+    embedded: Config | None = None
+    """As `supervised`, for families whose inputs a pretrained encoder made; None: the same."""
+    embedded_updates: int = 200
 
     def defaults(self, spec: Spec) -> tuple[Config, int]:
         """Hyperparameters and meta-updates to start from on a family; AdaptaxError where the method cannot learn on it."""
@@ -69,12 +72,14 @@ class Entry:
         assert self.supervised is not None
         if spec.images and self.images is not None:
             return self.images, self.image_updates
+        if spec.embedded and self.embedded is not None:
+            return self.embedded, self.embedded_updates
         return self.supervised, self.supervised_updates
 
     @property
     def presets(self) -> list[Config]:
         """All configurations that go by this name."""
-        of_labels = self.supervised, self.paper_supervised, self.images, self.paper_images
+        of_labels = self.supervised, self.paper_supervised, self.images, self.paper_images, self.embedded
         return [c for c in (self.default, self.paper, *of_labels) if c is not None]
 
     def papers(self, spec: Spec) -> Config | None:
@@ -106,6 +111,8 @@ JOINT = MultiTask(
     tasks=25, hidden=(40, 40), minibatches=1, lr=1e-3, max_gradient_norm=10.0, fine_tune_lr=1e-2
 )
 """Supervised tasks: one network for all, of the same size."""
+LINEAR = dataclasses.replace(FEW_SHOT, hidden=(), inner_steps=3, inner_lr=0.1)
+"""Inputs that a pretrained encoder made: a linear classifier."""
 PAPER_FEW_SHOT = dataclasses.replace(FEW_SHOT, inner_steps=1, lr=1e-3)
 """Finn et al. 2017, §5.1."""
 PAPER_REPTILE = Reptile(
@@ -201,6 +208,7 @@ ENTRIES: dict[str, Entry] = {
         paper_supervised=PAPER_FEW_SHOT,
         images=FEW_IMAGES,
         paper_images=PAPER_FEW_IMAGES,
+        embedded=LINEAR,
     ),
     "maml-trpo": Entry(
         "MAML with the paper's trust-region outer step",
@@ -219,6 +227,7 @@ ENTRIES: dict[str, Entry] = {
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, first_order=True),
         images=dataclasses.replace(FEW_IMAGES, first_order=True),
         paper_images=dataclasses.replace(PAPER_FEW_IMAGES, first_order=True),
+        embedded=dataclasses.replace(LINEAR, first_order=True),
     ),
     "anil": Entry(
         "MAML that adapts the last layer alone (Raghu et al. 2020)",
@@ -240,6 +249,7 @@ ENTRIES: dict[str, Entry] = {
         paper_supervised=dataclasses.replace(PAPER_FEW_SHOT, learned_inner_lr=True),
         images=dataclasses.replace(FEW_IMAGES, learned_inner_lr=True),
         paper_images=dataclasses.replace(PAPER_FEW_IMAGES, learned_inner_lr=True),
+        embedded=dataclasses.replace(LINEAR, learned_inner_lr=True),
     ),
     "promp": Entry(
         "MAML that stays near what collected, before adaptation too (Rothfuss et al. 2019)",
@@ -373,7 +383,7 @@ ENTRIES: dict[str, Entry] = {
         updates=5,
     ),
     "multi-task": Entry("baseline: one policy for all tasks, no adaptation", "baseline", MultiTask(), learns_on=(), updates=300,
-        supervised=JOINT, images=JOINT_IMAGES,
+        supervised=JOINT, images=JOINT_IMAGES, embedded=dataclasses.replace(JOINT, hidden=()),
     ),
     "fine-tune": Entry(
         "baseline: the multi-task policy, trained on with PPO on the new task",
@@ -381,6 +391,7 @@ ENTRIES: dict[str, Entry] = {
         MultiTask(fine_tune_steps=20),
         supervised=dataclasses.replace(JOINT, fine_tune_steps=1),
         images=dataclasses.replace(JOINT_IMAGES, fine_tune_steps=1),
+        embedded=dataclasses.replace(JOINT, hidden=(), fine_tune_steps=1),
         learns_on=(),
         updates=300,
     ),

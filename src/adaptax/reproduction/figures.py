@@ -16,11 +16,14 @@ from adaptax.reproduction import (
     model_based,
     omniglot,
     q_learning,
+    recommender,
+    recommender_slates,
     replay_digits,
     replay_selection,
     replay_sequence,
     sinusoid,
     tabular_mdps,
+    text,
 )
 from adaptax.reproduction.bandits import CELL_10_5, bandit_table, train_cell
 from adaptax.reproduction.figure import Figure
@@ -28,6 +31,7 @@ from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
 from adaptax.reproduction.learning import learning_result
 from adaptax.reproduction.navigation import navigation_table, train_navigation
+from adaptax.reproduction.out_of_scope import out_of_scope
 from adaptax.reproduction.robust_objective import robust
 from adaptax.reproduction.update_directions import gbml_against_maml
 from adaptax.reproduction.variance import estimator_variance
@@ -286,6 +290,36 @@ FIGURES: dict[str, Figure] = {
         "of each cell",
         sum((bandits.CELLS | tabular_mdps.CELLS)[name].minutes for name in MEMORY_CELLS),
         memory_tables,
+    ),
+    "text": Figure(
+        "intents of CLINC150 on unseen domains, 5 ways × 1 and 5 shots, beside centroids, logistic regression and fine-tuning",
+        "a claim of this library",
+        15,
+        text.text,
+    ),
+    "text-out-of-scope": Figure(
+        "sentences of CLINC150 that express no intent of the task, told from those that do: 5 seeds × 200 tasks",
+        "a claim of this library",
+        8,
+        out_of_scope,
+    ),
+    "recommender": Figure(
+        "MovieLens 100k: new users, new films and both from 10 ratings, beside matrix factorisation: 5 seeds × 200 users",
+        "MovieLens 1M, new users: MAE 0.785, nDCG@1 0.880 (Lee et al. 2019)",
+        15,
+        recommender.recommender,
+    ),
+    "recommender-genres": Figure(
+        "MovieLens 100k: genres that meta-training has not seen: 5 seeds × 200 users",
+        "a claim of this library",
+        12,
+        recommender.genres,
+    ),
+    "recommender-slates": Figure(
+        "MovieLens 100k: one of five films for a new user, RL² and MAML beside LinUCB and Thompson: 5 seeds × 500 meetings",
+        "a claim of this library",
+        25,
+        recommender_slates.slates,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,

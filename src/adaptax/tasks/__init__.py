@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+    from adaptax.tasks.recommender import Recommender
+    from adaptax.tasks.recommender_slates import RecommenderSlates
     from adaptax.tasks.restless_bandit import RestlessBandit
     from adaptax.tasks.tabular import TabularMDP
+    from adaptax.tasks.text import Text
     from adaptax.tasks.two_step import TwoStep
+    from adaptax.tasks.word_vectors import sentence_vectors
 
 __all__ = [
     "Acrobot",
@@ -41,14 +45,18 @@ __all__ = [
     "Pendulum",
     "PointNavigation",
     "Quadratic",
+    "Recommender",
+    "RecommenderSlates",
     "RestlessBandit",
     "Sinusoid",
     "SparsePointNavigation",
     "SupervisedFamily",
     "TabularMDP",
     "TaskFamily",
+    "Text",
     "TwoStep",
     "from_arrays",
+    "sentence_vectors",
 ]
 
 # Imported when first used: worker processes need none of it, and start without JAX.
@@ -68,16 +76,20 @@ _PLACES = {
     "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
     "PointNavigation": "adaptax.tasks.point_navigation",
+    "Recommender": "adaptax.tasks.recommender",
+    "RecommenderSlates": "adaptax.tasks.recommender_slates",
     "RestlessBandit": "adaptax.tasks.restless_bandit",
     "SparsePointNavigation": "adaptax.tasks.point_navigation",
     "TabularMDP": "adaptax.tasks.tabular",
     "TaskFamily": "adaptax.tasks.base",
+    "Text": "adaptax.tasks.text",
     "TwoStep": "adaptax.tasks.two_step",
     "Examples": "adaptax.tasks.base",
     "Quadratic": "adaptax.tasks.functions",
     "Sinusoid": "adaptax.tasks.functions",
     "SupervisedFamily": "adaptax.tasks.base",
     "from_arrays": "adaptax.tasks.arrays",
+    "sentence_vectors": "adaptax.tasks.word_vectors",
 }
 
 

@@ -20,9 +20,12 @@ from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
 from adaptax.tasks.omniglot import Omniglot
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
+from adaptax.tasks.recommender import Recommender
+from adaptax.tasks.recommender_slates import RecommenderSlates
 from adaptax.tasks.references import import_reference, reference_to, without_arguments
 from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
+from adaptax.tasks.text import Text
 from adaptax.tasks.two_step import TwoStep
 
 ARRAYS = "arrays"
@@ -67,11 +70,22 @@ ENTRIES: dict[str, Entry] = {
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "omniglot": Entry(Omniglot, "images: N handwritten characters, K drawings of each; real data"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
+    "recommender": Entry(
+        Recommender,
+        "regression: what will a new user say of films, given few ratings; real data, or your own CSV",
+    ),
+    "recommender-slates": Entry(
+        RecommenderSlates,
+        "recommend one of five films that a user has rated; his rating is the reward; real data",
+    ),
+    "text": Entry(
+        Text, "classification: intents of sentences from a few examples; real data, or your own CSV"
+    ),
 }
 
 
 def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFamily:
-    """The family that a reference names: `NAME`, `gymnasium:MODULE:CLASS` or `jax:MODULE:CLASS`.
+    """The family that a reference names: `NAME`, `NAME:FILE` for families of data, `gymnasium:MODULE:CLASS` or `jax:MODULE:CLASS`.
 
     `fields` override those of a family of the library. Raises AdaptaxError where there is none of that name.
     """
@@ -98,9 +112,12 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
         raise AdaptaxError(
             f"There is no task family '{kind}'; {near(kind, ENTRIES)}there are: {', '.join(names)}."
         )
+    cls, fields = ENTRIES[kind].cls, dict(fields or {})
     if rest:
-        raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
-    return ENTRIES[kind].cls(**(fields or {}))
+        if "file" not in getattr(cls, "__dataclass_fields__", {}):
+            raise AdaptaxError(f"The family '{kind}' takes no file, but '{rest}' was given; leave it out.")
+        fields["file"] = rest
+    return cls(**fields)
 
 
 def describe(family: AnyFamily) -> dict[str, Any]:
@@ -111,9 +128,10 @@ def describe(family: AnyFamily) -> dict[str, Any]:
     if isinstance(family, ArrayTasks):
         return {"reference": family.reference or f"{ARRAYS}:{family.name}", "fingerprint": family.fingerprint}
     fields = dataclasses.asdict(family) if dataclasses.is_dataclass(family) else {}
+    of_data = {"fingerprint": family.fingerprint} if hasattr(cls, "fingerprint") else {}  # type: ignore[attr-defined]
     for name, entry in ENTRIES.items():
         if cls is entry.cls:
-            return {"reference": name, "fields": fields}
+            return {"reference": name, "fields": fields, **of_data}
     return {"reference": f"jax:{reference_to(cls)}", "fields": fields}
 
 
@@ -133,4 +151,10 @@ def rebuild(record: dict[str, Any]) -> AnyFamily:
     if reference.startswith("jax:") and fields:
         cls, _ = import_reference(reference[4:])
         return cls(**fields)
-    return make_family(reference, fields)
+    family = make_family(reference, fields)
+    fingerprint = getattr(family, "fingerprint", None)
+    if reference in ENTRIES and fingerprint != record.get("fingerprint", fingerprint):
+        raise AdaptaxError(
+            f"The data of the run's family '{reference}' have changed since it was trained; restore them, or train again."
+        )
+    return family
