@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test mutants lint lock clean
 
 help:
 	@echo "make demo   set up, meta-train two learners, meet unseen tasks, write runs/demo/report.html"
 	@echo "make test   set up, run the tests"
+	@echo "make mutants  break each method in turn, and see that its law notices"
 	@echo "make lint   ruff and pyright"
 	@echo "make lock   renew requirements.lock.txt (needs uv)"
 
@@ -27,6 +28,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2
+
+mutants: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 -m "mutant or not mutant" tests/mutants
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

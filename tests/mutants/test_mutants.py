@@ -159,7 +159,7 @@ def resume() -> None:
     test_resume.check(ALGORITHMS["multi-task"])
 
 
-MUTANTS = {
+OF_ALL = {
     # how experience is made
     "memory is reset at an episode's border": Mutant(
         f"{COLLECT}:collect_row",
@@ -303,44 +303,6 @@ MUTANTS = {
         "theta.gru(jnp.where(step.first, 0.0, memory),",
         fast_path,
     ),
-    # VariBAD, and what is believed when
-    "the return trains VariBAD's encoder": Mutant(
-        f"{BELIEF}:RecurrentBeliefLearner.say", "jax.lax.stop_gradient(belief)", "belief", test_varibad.check_gradients_apart
-    ),
-    "PPO is told other beliefs than those that acted": Mutant(
-        f"{VARIBAD}:VariBADAlgorithm.says", "self.learner.say(theta, s.aux, s)", "self.learner.say(theta, 0.9 * s.aux, s)",
-        test_varibad.check_what_is_said,
-    ),
-    "the prior of a belief is always the first": Mutant(
-        f"{ELBO}:kl_terms", "belief[:-1]]", "0.0 * belief[:-1]]", test_varibad.check_kl_by_hand
-    ),
-    "a belief's KL is taken backwards": Mutant(
-        f"{ELBO}:kl_terms", "gaussian(q).kl(gaussian(p))", "gaussian(p).kl(gaussian(q))", test_varibad.check_kl_by_hand
-    ),
-    "a belief's log-variance is taken for its log-deviation": Mutant(
-        f"{ELBO}:gaussian", "0.5 * log_variance", "log_variance", test_varibad.check_kl_by_hand
-    ),
-    "what is decoded is the belief's mean": Mutant(
-        f"{VARIBAD}:VariBADAlgorithm.negative_elbo", "gaussian(q).sample(k)", "gaussian(q).mean", test_varibad.check_elbo_by_hand
-    ),
-    "the past alone is decoded": Mutant(
-        f"{VARIBAD}:VariBADAlgorithm.negative_elbo",
-        "is_term[:, None] & is_row",
-        "is_term[:, None] & is_row & (index <= ts[:, None])",
-        test_varibad.check_elbo_by_hand,
-    ),
-    "the ELBO does not train the KL's second side": Mutant(
-        f"{ELBO}:kl_terms",
-        "belief[:-1]]",
-        "jax.lax.stop_gradient(belief[:-1])]",
-        test_varibad.check_elbo_gradient,
-    ),
-    "a belief is read a row early": Mutant(
-        f"{REPLAY}:replay_states",
-        "return memory, read(fast, memory)",
-        "return memory, read(fast, trees.where(step.first, memory, jax.tree.map(jnp.zeros_like, memory)))",
-        test_beliefs.check_states,
-    ),
     # returns
     "time strides over streams": Mutant(
         f"{RETURNS}:following_in_lifetime",
@@ -380,6 +342,95 @@ MUTANTS = {
     ),
     "RL² looks no further than the episode": Mutant(
         f"{MEMORY_PPO}:MemoryPPOAlgorithm.advantages", '"lifetime"', '"episode"', test_borders.check_lifetime_horizon
+    ),
+    # labelled examples
+    "a query's last label is one that only fills up": Mutant(
+        "adaptax.collection.few_shot:few_shot",
+        "examples.support_y[read]",
+        "examples.support_y[-1]",
+        test_few_shot.check_labels_of_a_filled_support,
+    ),
+    "memory does not read the support": Mutant(
+        "adaptax.collection.few_shot:answers",
+        "_, memory = learner.unroll_anew(theta, fast, data.support, stream_key)",
+        "memory = learner.remember(theta)",
+        test_few_shot.check_labels,
+    ),
+    "Reptile moves all the way": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "θ + ε * δ", "θ + δ", test_few_shot.check_reptile
+    ),
+    "Reptile trains on the support alone": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.adapted_to_all",
+        "FewShot(data.task, pooled(data),",
+        "FewShot(data.task, data.support,",
+        test_few_shot.check_reptile,
+    ),
+    "Reptile's tasks weigh alike": Mutant(
+        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "weights / self.tasks", "1 / self.tasks * jnp.ones(self.tasks)",
+        test_few_shot.check_reptile_of_two,
+    ),
+    "the joint network sees the queries alone": Mutant(
+        "adaptax.algorithms.multi_task:JointAlgorithm.asked", "query=pooled(data)", "query=data.query", test_few_shot.check_joint
+    ),
+    "a step too far stays": Mutant(
+        "adaptax.estimators.ppo:epochs_over_tasks", "kl_nats > too_far_nats, before, params", "kl_nats < 0, before, params",
+        test_too_far.check_taken_back,
+    ),
+    "a step too far is taken whole again": Mutant(
+        "adaptax.estimators.ppo:epochs_over_tasks", "(x + y) / 2", "y", test_too_far.check_taken_back
+    ),
+    # resuming
+    "what is drawn depends on the place within a dispatch": Mutant(
+        f"{PROGRAM}:make_program",
+        "after, metrics, finite = meta_update(algorithm, family, state)",
+        "after, metrics, finite = meta_update(algorithm, family, eqx.tree_at(lambda s: s.updates, state, done))\n"
+        "            after = eqx.tree_at(lambda s: s.updates, after, state.updates + 1)",
+        resume,
+    ),
+    "every update draws the same": Mutant(
+        "adaptax.keys:update", "_fold(_fold(run_key, updates), purpose)", "_fold(run_key, purpose)", test_no_leak.check_names
+    ),
+    "updates are not counted": Mutant(f"{PROGRAM}:learn", "state.updates + 1", "state.updates", resume),
+}  # fmt: skip
+"""Of what all learners share."""
+OF_METHODS = {
+    # VariBAD, and what is believed when
+    "the return trains VariBAD's encoder": Mutant(
+        f"{BELIEF}:RecurrentBeliefLearner.say", "jax.lax.stop_gradient(belief)", "belief", test_varibad.check_gradients_apart
+    ),
+    "PPO is told other beliefs than those that acted": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.says", "self.learner.say(theta, s.aux, s)", "self.learner.say(theta, 0.9 * s.aux, s)",
+        test_varibad.check_what_is_said,
+    ),
+    "the prior of a belief is always the first": Mutant(
+        f"{ELBO}:kl_terms", "belief[:-1]]", "0.0 * belief[:-1]]", test_varibad.check_kl_by_hand
+    ),
+    "a belief's KL is taken backwards": Mutant(
+        f"{ELBO}:kl_terms", "gaussian(q).kl(gaussian(p))", "gaussian(p).kl(gaussian(q))", test_varibad.check_kl_by_hand
+    ),
+    "a belief's log-variance is taken for its log-deviation": Mutant(
+        f"{ELBO}:gaussian", "0.5 * log_variance", "log_variance", test_varibad.check_kl_by_hand
+    ),
+    "what is decoded is the belief's mean": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.negative_elbo", "gaussian(q).sample(k)", "gaussian(q).mean", test_varibad.check_elbo_by_hand
+    ),
+    "the past alone is decoded": Mutant(
+        f"{VARIBAD}:VariBADAlgorithm.negative_elbo",
+        "is_term[:, None] & is_row",
+        "is_term[:, None] & is_row & (index <= ts[:, None])",
+        test_varibad.check_elbo_by_hand,
+    ),
+    "the ELBO does not train the KL's second side": Mutant(
+        f"{ELBO}:kl_terms",
+        "belief[:-1]]",
+        "jax.lax.stop_gradient(belief[:-1])]",
+        test_varibad.check_elbo_gradient,
+    ),
+    "a belief is read a row early": Mutant(
+        f"{REPLAY}:replay_states",
+        "return memory, read(fast, memory)",
+        "return memory, read(fast, trees.where(step.first, memory, jax.tree.map(jnp.zeros_like, memory)))",
+        test_beliefs.check_states,
     ),
     # meta-gradients
     "RL² credits no episode for the next": Mutant(
@@ -478,42 +529,6 @@ MUTANTS = {
         "(standard_deviation(x, valid) + 1e-8)",
         "1.0",
         lambda: test_meta_gradients.check_advantages("gaussian"),
-    ),
-    # labelled examples
-    "a query's last label is one that only fills up": Mutant(
-        "adaptax.collection.few_shot:few_shot",
-        "examples.support_y[read]",
-        "examples.support_y[-1]",
-        test_few_shot.check_labels_of_a_filled_support,
-    ),
-    "memory does not read the support": Mutant(
-        "adaptax.collection.few_shot:answers",
-        "_, memory = learner.unroll_anew(theta, fast, data.support, stream_key)",
-        "memory = learner.remember(theta)",
-        test_few_shot.check_labels,
-    ),
-    "Reptile moves all the way": Mutant(
-        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "θ + ε * δ", "θ + δ", test_few_shot.check_reptile
-    ),
-    "Reptile trains on the support alone": Mutant(
-        "adaptax.algorithms.reptile:ReptileAlgorithm.adapted_to_all",
-        "FewShot(data.task, pooled(data),",
-        "FewShot(data.task, data.support,",
-        test_few_shot.check_reptile,
-    ),
-    "Reptile's tasks weigh alike": Mutant(
-        "adaptax.algorithms.reptile:ReptileAlgorithm.learn", "weights / self.tasks", "1 / self.tasks * jnp.ones(self.tasks)",
-        test_few_shot.check_reptile_of_two,
-    ),
-    "the joint network sees the queries alone": Mutant(
-        "adaptax.algorithms.multi_task:JointAlgorithm.asked", "query=pooled(data)", "query=data.query", test_few_shot.check_joint
-    ),
-    "a step too far stays": Mutant(
-        "adaptax.estimators.ppo:epochs_over_tasks", "kl_nats > too_far_nats, before, params", "kl_nats < 0, before, params",
-        test_too_far.check_taken_back,
-    ),
-    "a step too far is taken whole again": Mutant(
-        "adaptax.estimators.ppo:epochs_over_tasks", "(x + y) / 2", "y", test_too_far.check_taken_back
     ),
     # tasks, and who else plays them
     "the best of the others is what optimism gives up first": Mutant(
@@ -964,26 +979,25 @@ MUTANTS = {
         "0.0 * of_chosen",
         test_recommender_slates.check_policies,
     ),
-    # resuming
-    "what is drawn depends on the place within a dispatch": Mutant(
-        f"{PROGRAM}:make_program",
-        "after, metrics, finite = meta_update(algorithm, family, state)",
-        "after, metrics, finite = meta_update(algorithm, family, eqx.tree_at(lambda s: s.updates, state, done))\n"
-        "            after = eqx.tree_at(lambda s: s.updates, after, state.updates + 1)",
-        resume,
-    ),
-    "every update draws the same": Mutant(
-        "adaptax.keys:update", "_fold(_fold(run_key, updates), purpose)", "_fold(run_key, purpose)", test_no_leak.check_names
-    ),
-    "updates are not counted": Mutant(f"{PROGRAM}:learn", "state.updates + 1", "state.updates", resume),
 }  # fmt: skip
+"""Of single methods and families."""
+MUTANTS = OF_ALL | OF_METHODS
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize(
+    "name", [*OF_ALL, *(pytest.param(name, marks=pytest.mark.mutant) for name in OF_METHODS)]
+)
 def test_a_law_catches_it(name):
     mutant = MUTANTS[name]
     with mutated(mutant.target, mutant.old, mutant.new), pytest.raises(AssertionError):
         mutant.law()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_none_has_gone_stale(name):
+    mutant = MUTANTS[name]
+    with mutated(mutant.target, mutant.old, mutant.new):
+        pass
 
 
 def test_a_mutant_that_has_gone_stale_is_found_out():
