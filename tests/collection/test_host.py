@@ -385,6 +385,8 @@ def test_what_cannot_be_pickled_is_named(walks):
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 import sys, time
 sys.path.insert(0, {folder!r})
 import numpy as np
