@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import equinox as eqx
@@ -11,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys
-from adaptax.checkpoint import read_arrays, save_arrays
 from adaptax.collection.few_shot import draw_few_shot, predict
-from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import EVALUATION_SEED, check_request, test_tasks
+from adaptax.evaluation.observations import keep, kept
 from adaptax.reports.summary import AnswersSummary
 from adaptax.tasks.base import Split, SupervisedFamily
 from adaptax.training.program import lifetime_keys
@@ -57,25 +55,10 @@ def observe_answers(
 def keep_answers(directory: Path, run: Run, split: Split = "test", adaptations: int | None = None) -> None:
     """Keeps what a run answers beside its evaluations, in DIR/evaluation/answers/SPLIT.safetensors, where there are classes."""
     found = observe_answers(run, split, adaptations)
-    if found is None:
-        return
-    arrays, facts = {}, {}
-    for field in dataclasses.fields(found):
-        value = getattr(found, field.name)
-        (arrays if isinstance(value, np.ndarray) else facts)[field.name] = value
-    save_arrays(_folder(directory) / f"{split}.safetensors", arrays, {"answers": facts})
+    if found is not None:
+        keep(directory, "answers", found)
 
 
 def saved_answers(directory: Path) -> list[AnswersSummary]:
     """Those that were kept; AdaptaxError where a file is damaged or something else."""
-    found = []
-    for path in sorted(_folder(directory).glob("*.safetensors")):
-        arrays, facts = read_arrays(path)
-        if "answers" not in facts:
-            raise AdaptaxError(f"{path} holds no answers; evaluate the run again.")
-        found.append(AnswersSummary(**arrays, **facts["answers"]))
-    return found
-
-
-def _folder(directory: Path) -> Path:
-    return directory / "evaluation" / "answers"
+    return [AnswersSummary(**fields) for fields in kept(directory, "answers")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import numpy as np
 from jaxtyping import Array
 
 from adaptax import keys
-from adaptax.checkpoint import read_arrays, save_arrays
 from adaptax.collection.collect import collect
 from adaptax.collection.host import collect_host
 from adaptax.collection.replay import replay_states
 from adaptax.collection.workers import WorkerPool
-from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import EVALUATION_SEED, check_request, draw_host_tasks, test_tasks
+from adaptax.evaluation.observations import keep, kept
 from adaptax.learner import Learner
 from adaptax.reports.summary import BeliefSummary
 from adaptax.tasks.base import AnyFamily, HostFamily, Places, Split, SupervisedFamily, TaskFamily
@@ -101,26 +99,12 @@ def keep_beliefs(
 
 def save_beliefs(directory: Path, beliefs: BeliefSummary) -> None:
     """Keeps them beside the evaluations of the run in a folder, in DIR/evaluation/beliefs/SPLIT.safetensors."""
-    arrays, facts = {}, {}
-    for field in dataclasses.fields(beliefs):
-        value = getattr(beliefs, field.name)
-        (arrays if isinstance(value, np.ndarray) else facts)[field.name] = value
-    save_arrays(_folder(directory) / f"{beliefs.split}.safetensors", arrays, {"beliefs": facts})
+    keep(directory, "beliefs", beliefs)
 
 
 def saved_beliefs(directory: Path) -> list[BeliefSummary]:
     """Those that were kept; AdaptaxError where a file is damaged or something else."""
-    found = []
-    for path in sorted(_folder(directory).glob("*.safetensors")):
-        arrays, facts = read_arrays(path)
-        if "beliefs" not in facts:
-            raise AdaptaxError(f"{path} holds no beliefs; evaluate the run again.")
-        found.append(BeliefSummary(**arrays, **facts["beliefs"]))
-    return found
-
-
-def _folder(directory: Path) -> Path:
-    return directory / "evaluation" / "beliefs"
+    return [BeliefSummary(**fields) for fields in kept(directory, "beliefs")]
 
 
 def _lifetimes(
