@@ -18,16 +18,21 @@ TASKS = draw(FAMILY, "train", 200)
 
 @pytest.mark.parametrize("is_car", [False, True], ids=["CartPole", "MountainCar"])
 def test_a_task_is_one_of_the_two_families_own(is_car):
-    """The same steps under the same actions, of which the last number of zeros is the padding."""
+    """The same steps under the same actions; in units, padded with zeros, and then which of the two it is."""
     part = FAMILY.car if is_car else FAMILY.pole
     mixed_step, own_step = jax.jit(FAMILY.step), jax.jit(part.step)
-    size = part.spec.observation[0]
+    centre, unit = ((-0.3, 0.0), (0.9, 0.07)) if is_car else ((0.0,) * 4, (2.4, 2.0, 0.2, 2.0))
+
+    def seen(own):
+        own = (np.asarray(own) - centre) / unit
+        return [*own, *[0.0] * (4 - len(own)), float(is_car)]
+
     for i in np.flatnonzero(np.asarray(TASKS.is_car) == is_car)[:5]:
         task = one(TASKS, i)
         own = task.car if is_car else task.pole
         state, obs = FAMILY.reset(KEY, task)
         own_state, own_obs = part.reset(KEY, own)
-        np.testing.assert_array_equal(obs, np.pad(own_obs, (0, 4 - size)))
+        np.testing.assert_allclose(obs, seen(own_obs), rtol=1e-5)
         mask = FAMILY.action_mask(state, task)
         np.testing.assert_array_equal(mask, [True, True, is_car])
         rng = np.random.default_rng(i)
@@ -35,7 +40,7 @@ def test_a_task_is_one_of_the_two_families_own(is_car):
             action = jnp.int32(rng.integers(part.spec.action.n))
             state, outcome = mixed_step(KEY, state, action, task)
             own_state, expected = own_step(KEY, own_state, action, own)
-            np.testing.assert_allclose(outcome.obs, np.pad(expected.obs, (0, 4 - size)), rtol=1e-5)
+            np.testing.assert_allclose(outcome.obs, seen(expected.obs), rtol=1e-4, atol=1e-5)
             assert outcome.reward == expected.reward and outcome.terminated == expected.terminated
             shaped = expected.shaped_reward if is_car else expected.reward
             np.testing.assert_allclose(outcome.shaped_reward, shaped, rtol=1e-4, atol=1e-5)

@@ -16,6 +16,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax import trees
@@ -79,6 +80,54 @@ def selector_loss(
     """The squared error of the scores."""
     unit = jnp.sqrt((a**2).mean() + 1e-12)
     return ((selector(stored, seen, normaliser) - jnp.clip(a / unit, -MOST, MOST)) ** 2).mean()
+
+
+class SelectorSteps(eqx.Module):
+    """Adam's steps of the selector on the tasks that were just met, each as if it were the present one."""
+
+    steps: int = eqx.field(static=True)
+    rows: int = eqx.field(static=True)
+    """Of a task: those that the selector sees, and as many that tell what helped."""
+    times: int = eqx.field(static=True)
+    """Times as many stored rows are scored."""
+    lr: Array
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam()
+
+    def __call__(
+        self,
+        selector: Selector,
+        opt_state: Any,
+        store: Buffer,
+        tasks: Buffer,
+        errors: Callable[[Any, Any], Float[Array, " rows"]],
+        θ: Any,
+        normaliser: Normaliser,
+        key: Key[Array, ""],
+    ) -> tuple[Selector, Any, Float[Array, ""]]:
+        """`store`: as it was before the tasks, of which `tasks` is a stack. Returns the mean loss too."""
+
+        def of_task(selector: Selector, task: Buffer, key: Key[Array, ""]) -> Array:
+            k_stored, k_seen, k_held = jax.random.split(key, 3)
+            stored = store.sample(k_stored, self.times * self.rows)
+            a = alignment(errors, θ, stored, task.sample(k_held, self.rows))
+            return selector_loss(selector, stored, task.sample(k_seen, self.rows), normaliser, a)
+
+        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
+            selector, opt_state = carry
+            each = jax.random.split(key, tasks.size.shape[0])
+            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, tasks, each).mean()  # noqa: E731
+            loss, gradient = eqx.filter_value_and_grad(mean)(selector)
+            direction, opt_state = self.optimizer.update(gradient, opt_state)
+            # As long as nothing is stored there is nothing to be learned.
+            rate = jnp.where(store.size > 0, self.lr, 0.0)
+            return (eqx.apply_updates(selector, trees.scale(-rate, direction)), opt_state), loss
+
+        steps = jax.random.split(key, self.steps)
+        (selector, opt_state), losses = jax.lax.scan(step, (selector, opt_state), steps)
+        return selector, opt_state, losses.mean()
 
 
 def selected(

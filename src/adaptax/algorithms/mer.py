@@ -48,7 +48,7 @@ from adaptax.adaptation.q_learning import (
     remembered,
     require_choices,
 )
-from adaptax.adaptation.relevance import Selector, alignment, selected, selector_loss
+from adaptax.adaptation.relevance import Selector, SelectorSteps, selected
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.chunks import chunk_size, map_tasks
@@ -203,8 +203,7 @@ class MERAlgorithm(Algorithm):
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
-    selector_steps: int = eqx.field(static=True)
-    selector_lr: Array
+    selecting: SelectorSteps
     outer_step: Array
     epsilon: Array
     last_epsilon: Array
@@ -222,7 +221,12 @@ class MERAlgorithm(Algorithm):
         )  # fmt: skip
         self.spec, self.tasks = spec, config.tasks
         self.layout = Layout(config.rounds, config.streams, spec.episode_steps, episodes=1)
-        self.selector_steps, self.selector_lr = config.selector_steps, jnp.array(config.selector_lr)
+        self.selecting = SelectorSteps(
+            config.selector_steps,
+            config.batches * config.batch,
+            config.candidates,
+            jnp.array(config.selector_lr),
+        )
         self.outer_step = jnp.array(config.outer_step)
         self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
         self.epsilon_steps = jnp.array(float(config.epsilon_steps))
@@ -235,7 +239,7 @@ class MERAlgorithm(Algorithm):
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Of the selector; the networks that act are not trained by derivatives of anything outside the tasks."""
-        return optax.scale_by_adam()
+        return self.selecting.optimizer
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
@@ -295,29 +299,13 @@ class MERAlgorithm(Algorithm):
         theta, learner = state.theta, self.learner
         if theta.selector is None:
             return None, state.opt_state, {}
-        store, number = theta.store.transitions, learner.batches * learner.batch
         one_task = RingBuffer.of(blank(self.spec), valid.shape[1])
-        buffers = jax.vmap(one_task.add)(rows, valid)
+        tasks = jax.vmap(one_task.add)(rows, valid)
 
         def errors(q: Any, rows: Transition) -> Array:
             return jax.vmap(lambda row: learner.td.error(q, theta.q, row, theta.normaliser))(rows)
 
-        def of_task(selector: Selector, buffer: RingBuffer, key: Key[Array, ""]) -> Array:
-            k_stored, k_seen, k_held = jax.random.split(key, 3)
-            stored = store.sample(k_stored, learner.candidates * number)
-            a = alignment(errors, theta.q, stored, buffer.sample(k_held, number))
-            return selector_loss(selector, stored, buffer.sample(k_seen, number), theta.normaliser, a)
-
-        def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
-            selector, opt_state = carry
-            each = jax.random.split(key, self.tasks)
-            mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, buffers, each).mean()  # noqa: E731
-            loss, gradient = eqx.filter_value_and_grad(mean)(selector)
-            direction, opt_state = self.optimizer.update(gradient, opt_state)
-            # As long as nothing is stored there is nothing to be learned.
-            rate = jnp.where(store.size > 0, self.selector_lr, 0.0)
-            return (eqx.apply_updates(selector, trees.scale(-rate, direction)), opt_state), loss
-
-        steps = jax.random.split(key, self.selector_steps)
-        (selector, opt_state), losses = jax.lax.scan(step, (theta.selector, state.opt_state), steps)
-        return selector, opt_state, {"selector_loss": losses.mean()}
+        selector, opt_state, loss = self.selecting(
+            theta.selector, state.opt_state, theta.store.transitions, tasks, errors, theta.q, theta.normaliser, key
+        )  # fmt: skip
+        return selector, opt_state, {"selector_loss": loss}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from adaptax import statistics
-from adaptax.reports.outcome import Line
+from adaptax.reports.outcome import Claim, Line
+from adaptax.reports.tables import Table
+from adaptax.reproduction.gradient_methods import in_words
 
 Scores = Float[np.ndarray, "seeds after on"]
 """[s, i, j]: seed s's score on task j, of 0 ... T − 1, when i tasks are over, of 0 ... T."""
@@ -51,6 +53,34 @@ def over_seeds(a: np.ndarray, b: np.ndarray | float = 0.0) -> tuple[float, float
     each = (a - b)[:, None]
     low, high = statistics.interval(each, "mean", over="seeds")
     return float(each.mean()), low, high
+
+
+Found: TypeAlias = Mapping[str, tuple[tuple[float, float], Scores]]
+"""Of each method, the one whose lead is told first: its settings, and the scores under them."""
+
+
+def retained(title: str, found: Found, digits: int, note: str) -> Table:
+    """A row for each method."""
+    ends = {name: left(scores) for name, (_, scores) in found.items()}
+    first, *_ = ends
+    rows = []
+    for name, end in ends.items():
+        gain = over_seeds(ends[first].retained, end.retained)
+        settings = ", ".join(f"{x:.2g}" for x in found[name][0])
+        means = (f"{x.mean():.{digits}f}" for x in end)
+        rows.append((name, settings, *means, "" if name == first else in_words(gain, digits)))
+    return Table(title, ("", "settings", *Left._fields, f"lead of {first}"), rows, note)
+
+
+def leads(says: str, found: Found, rivals: Sequence[str], digits: int) -> list[Claim]:
+    """The first method retains more than each rival."""
+    first, *_ = (left(scores).retained for _, scores in found.values())
+    claims = []
+    for rival in rivals:
+        gain = over_seeds(first, left(found[rival][1]).retained)
+        sentence = f"{says} {first.mean():.{digits}f}, more than {rival} by {in_words(gain, digits)}"
+        claims.append(Claim(sentence, gain[1] > 0))
+    return claims
 
 
 def on_past_tasks(name: str, scores: Scores, every: int = 1) -> Line:

@@ -24,10 +24,8 @@ from adaptax.adaptation.experience_replay import Anchor, Loss
 from adaptax.buffers import Reservoir
 from adaptax.errors import AdaptaxError
 from adaptax.networks.layers import MLP
-from adaptax.reports.outcome import Claim, Outcome, Plot
-from adaptax.reports.tables import Table
-from adaptax.reproduction.continual import Left, left, on_past_tasks, over_seeds
-from adaptax.reproduction.gradient_methods import in_words
+from adaptax.reports.outcome import Outcome, Plot
+from adaptax.reproduction.continual import leads, on_past_tasks, retained
 from adaptax.training.train import Report
 
 TASKS, EXAMPLES, TEST = 20, 200, 500
@@ -235,31 +233,17 @@ def digits_retained(directory: Path, report: Report) -> Outcome:
 def compared(kind: str, images: tuple[Array, Array]) -> Outcome:
     """Every method on one kind of sequence."""
     found = {method.name: tuned(method, kind, images) for method in METHODS}
-    scores = {name: 100 * x for name, (_, x) in found.items()}
-    ends = {name: left(x) for name, x in scores.items()}
-    ours = ends[FIRST].retained
-    rows = []
-    for name, end in ends.items():
-        step, share = found[name][0]
-        lead = "" if name == FIRST else in_words(over_seeds(ours, end.retained))
-        rows.append((name, f"{step:.2g}, {share:.2g}", *(f"{x.mean():.1f}" for x in end), lead))
-    table = Table(
+    found = {name: (settings, 100 * x) for name, (settings, x) in found.items()}
+    table = retained(
         f"{TASKS} {kind} of the digits, {EXAMPLES} examples of each once, {ROWS} of them kept: accuracy in %",
-        ("", "settings", *Left._fields, "lead of algorithm 1"),
-        rows,
+        found,
+        1,
         f"Means over {SEEDS} sequences and networks. Retained: on all tasks at last. Settings: step size, and share of the way or "
         f"strength of the elastic weights; the best of {len(METHODS[0].grid)} on {TUNING_SEEDS} other sequences. An example costs "
         f"{BATCHES * SIZE} gradients in MER's algorithms 1 and 6 and in replay with equal gradients, {SIZE} in algorithm 7 and in "
         "replay with one step, one in the others. Lead: in what is retained, with its 95% interval over sequences.",
     )
-    claims = [
-        Claim(
-            f"{kind}: {FIRST}, retains {ours.mean():.1f}%, more than {name} by {in_words(gain)}",
-            gain[1] > 0,
-        )
-        for name in (ONLINE, ELASTIC, PLAIN, EQUAL)
-        for gain in [over_seeds(ours, ends[name].retained)]
-    ]
-    lines = [on_past_tasks(name, x) for name, x in scores.items()]
+    claims = leads(f"{kind}: {FIRST}, retains", found, (ONLINE, ELASTIC, PLAIN, EQUAL), 1)
+    lines = [on_past_tasks(name, x) for name, (_, x) in found.items()]
     plot = Plot(f"{kind.capitalize()}: accuracy on the tasks that are over", "tasks", "%", lines)
     return Outcome([table], claims, [], [plot])

@@ -22,10 +22,8 @@ from adaptax.buffers import RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.estimators.transitions import transitions
 from adaptax.learner import Frozen
-from adaptax.reports.outcome import Claim, Outcome, Plot
-from adaptax.reports.tables import Table
-from adaptax.reproduction.continual import Left, left, on_past_tasks, over_seeds
-from adaptax.reproduction.gradient_methods import in_words
+from adaptax.reports.outcome import Outcome, Plot
+from adaptax.reproduction.continual import leads, on_past_tasks, retained
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.training.program import lifetime_keys
@@ -226,30 +224,16 @@ def tuned(method: Method) -> tuple[tuple[float, float], np.ndarray]:
 def sequence_retained(directory: Path, report: Report) -> Outcome:
     """Every method on the same sequences."""
     found = {method.name: tuned(method) for method in METHODS}
-    ends = {name: left(x) for name, (_, x) in found.items()}
-    ours = ends[FIRST].retained
-    rows = []
-    for name, end in ends.items():
-        step, other = found[name][0]
-        lead = "" if name == FIRST else in_words(over_seeds(ours, end.retained), 2)
-        rows.append((name, f"{step:.2g}, {other:.2g}", *(f"{x.mean():.2f}" for x in end), lead))
     steps = SEQUENCE.rounds * SEQUENCE.streams * GRID.horizon
-    table = Table(
+    table = retained(
         f"{TASKS} goals of the gridworld, one by one, {steps} steps each, {SEQUENCE.capacity} past ones kept: greedy return",
-        ("", "settings", *Left._fields, "lead of MER"),
-        rows,
+        found,
+        2,
         f"Means over {SEEDS} sequences and networks. Retained: on all tasks at last. Settings: α, and β or the strength of the "
         f"elastic weights; the best of {len(METHODS[0].grid)} on {TUNING_SEEDS} other sequences. All take the same number of "
         "gradients. Lead: in what is retained, with its 95% interval over sequences.",
     )
-    claims = [
-        Claim(
-            f"{FIRST} retains a return of {ours.mean():.2f}, more than {name} by {in_words(gain, 2)}",
-            gain[1] > 0,
-        )
-        for name in (ONLINE, UNIFORM, ELASTIC)
-        for gain in [over_seeds(ours, ends[name].retained)]
-    ]
+    claims = leads(f"{FIRST} retains a return of", found, (ONLINE, UNIFORM, ELASTIC), 2)
     lines = [on_past_tasks(name, x) for name, (_, x) in found.items()]
     plot = Plot("Return on the goals that are over", "goals", "return", lines)
     return Outcome([table], claims, [], [plot])

@@ -17,8 +17,11 @@ from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.mountain_car import MountainCar
 from adaptax.types import Discrete, Outcome, Spec
 
-OBSERVATION = 4
-ACTIONS = 3
+STATE, ACTIONS = 4, 3
+POLE_RANGE = (2.4, 2.0, 0.2, 2.0)
+"""What a pole's position, velocity, angle and angular velocity are divided by: about their greatest while it stands."""
+CAR_CENTRE, CAR_RANGE = (-0.3, 0.0), (0.9, 0.07)
+"""What is taken from a car's position and velocity, and what they are divided by then, so that both lie in [−1, 1]."""
 
 
 class Mixed(eqx.Module):
@@ -42,10 +45,12 @@ class Progress(eqx.Module):
 class CartPoleMountainCar(TaskFamily):
     """`CartPole` and `MountainCar` mixed: environments that share neither dynamics, nor sizes, nor the sign of the reward.
 
-    Observations are padded to 4 numbers: a mountain car's are position, velocity, 0, 0. There are 3 actions; CartPole has two,
-    and its `action_mask` forbids the third. That the padding is zero tells that the task is a mountain car, which the mask
-    tells too; neither tells more, and which way the actions work must be found out in either. Dynamics, draws and rewards are
-    those of the two families, whose other fields have their defaults here: 1 a step of CartPole, −1 a step of the car.
+    An observation has 5 numbers: the environment's own, in units of their range there, padded with zeros to 4 of them (a
+    mountain car's are position, velocity, 0, 0), and 1 for a mountain car. Without units one entry would hold a pole's
+    velocity of 0.5 and a car's of 0.02, and no network saw the latter. There are 3 actions; CartPole has two, and its
+    `action_mask` forbids the third. Mask and last number say which environment it is; neither says more, and which way the
+    actions work must be found out in either. Dynamics, draws and rewards are those of the two families, whose other fields
+    have their defaults here: 1 a step of CartPole, −1 a step of the car.
 
     Neither `success` nor `optimal` is given, as CartPole has no success and the car no optimal return. `ood`: the `ood` of
     the family that the task is of.
@@ -90,7 +95,7 @@ class CartPoleMountainCar(TaskFamily):
     def spec(self) -> Spec:
         return Spec(
             name="cartpole-mountain-car",
-            observation=(OBSERVATION,),
+            observation=(STATE + 1,),
             action=Discrete(ACTIONS),
             episode_steps=max(self.cartpole_horizon, self.car_horizon),
             episodes=self.episodes,
@@ -103,11 +108,11 @@ class CartPoleMountainCar(TaskFamily):
         is_car = jax.random.bernoulli(k_which, self.car_probability)
         return Mixed(is_car, self.pole.sample(k_pole, split), self.car.sample(k_car, split))
 
-    def reset(self, key: Key[Array, ""], task: Mixed) -> tuple[Progress, Float[Array, " 4"]]:
+    def reset(self, key: Key[Array, ""], task: Mixed) -> tuple[Progress, Float[Array, " 5"]]:
         pole, _ = self.pole.reset(key, task.pole)
         car, _ = self.car.reset(key, task.car)
         padded = jnp.where(task.is_car, pad(car), pole)
-        return Progress(padded, jnp.int32(0)), padded
+        return Progress(padded, jnp.int32(0)), observed(padded, task)
 
     def step(
         self, key: Key[Array, ""], state: Progress, action: Int[Array, ""], task: Mixed
@@ -122,7 +127,8 @@ class CartPoleMountainCar(TaskFamily):
         elapsed = state.elapsed + 1
         horizon = jnp.where(task.is_car, self.car_horizon, self.cartpole_horizon)
         late = (elapsed >= horizon) & ~outcome.terminated
-        return Progress(outcome.obs, elapsed), dataclasses.replace(outcome, truncated=late)
+        seen = dataclasses.replace(outcome, obs=observed(outcome.obs, task), truncated=late)
+        return Progress(outcome.obs, elapsed), seen
 
     def action_mask(self, state: Progress, task: Mixed) -> Bool[Array, " 3"]:
         return jnp.array([True, True, False]).at[2].set(task.is_car)
@@ -137,4 +143,11 @@ class CartPoleMountainCar(TaskFamily):
 
 def pad(state: mountain_car.State) -> Float[Array, " 4"]:
     """With zeros behind."""
-    return jnp.pad(state, (0, OBSERVATION - len(state)))
+    return jnp.pad(state, (0, STATE - len(state)))
+
+
+def observed(padded: Float[Array, " 4"], task: Mixed) -> Float[Array, " 5"]:
+    """In units of the environment's ranges, and which environment it is."""
+    car = pad((padded[:2] - jnp.array(CAR_CENTRE)) / jnp.array(CAR_RANGE))
+    own = jnp.where(task.is_car, car, padded / jnp.array(POLE_RANGE))
+    return jnp.append(own, task.is_car.astype(jnp.float32))
