@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ BLOCK = 1 << 20
 
 
 class DiskReservoir:
-    """`capacity` of all rows ever offered, each with equal probability (Vitter 1985, algorithm R)."""
+    """`capacity` of all rows ever offered, each with equal probability (Vitter 1985, algorithm R).
 
-    def __init__(self, folder: Path, row: Any, capacity: int, seed: int = 0):
+    `seen` counts the rows offered, `offers` the calls of `add`.
+    """
+
+    def __init__(self, folder: Path, row: Any, capacity: int, seed: int | Sequence[int] = 0):
         """Opens the reservoir in `folder`, or makes one for rows like `row`.
 
         Raises AdaptaxError where there is no room for it, or what is there is of other rows or of another capacity.
@@ -37,7 +41,7 @@ class DiskReservoir:
         self.folder, self.capacity = folder, capacity
         shapes = [(list(np.shape(x)), str(np.asarray(x).dtype)) for x in leaves]
         self._kind = {"capacity": capacity, "rows": [list(shape) for shape in shapes]}
-        self._rng, self.seen = np.random.default_rng(seed), 0
+        self._rng, self.seen, self.offers = np.random.default_rng(seed), 0, 0
         page = folder / FACTS
         if page.exists():
             facts = json.loads(page.read_text())
@@ -45,7 +49,11 @@ class DiskReservoir:
                 raise AdaptaxError(
                     f"{folder} holds a reservoir of other rows or of another capacity; name another folder."
                 )
-            self.seen, self._rng.bit_generator.state = facts["seen"], facts["draws"]
+            self.seen, self.offers, self._rng.bit_generator.state = (
+                facts["seen"],
+                facts["offers"],
+                facts["draws"],
+            )
         else:
             self._take_room(shapes)
             self._keep_facts()
@@ -71,10 +79,11 @@ class DiskReservoir:
                     leaf[place] = rows_of[source]
         for leaf in self._leaves:
             leaf.flush()
-        self.seen += len(kept)
+        # A write that stopped short of this is made again to the same places.
+        self.seen, self.offers = self.seen + len(kept), self.offers + 1
         self._keep_facts()
 
-    def drawn(self, capacity: int, seed: int) -> Reservoir:
+    def drawn(self, capacity: int, seed: int | Sequence[int]) -> Reservoir:
         """So many of its rows, uniformly without replacement, in memory: full as far as there are enough."""
         chosen = np.sort(np.random.default_rng(seed).permutation(self.size)[:capacity])
         number = jnp.int32(len(chosen))
@@ -105,7 +114,12 @@ class DiskReservoir:
             ) from None
 
     def _keep_facts(self) -> None:
-        facts = {"kind": self._kind, "seen": self.seen, "draws": self._rng.bit_generator.state}
+        facts = {
+            "kind": self._kind,
+            "seen": self.seen,
+            "offers": self.offers,
+            "draws": self._rng.bit_generator.state,
+        }
         write_atomically(self.folder / FACTS, json.dumps(facts).encode())
 
     def _file(self, i: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import equinox as eqx
 import jax
@@ -18,11 +19,14 @@ from adaptax.algorithms.mer import MER
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.collection.replay import readapt
+from adaptax.disk_reservoir import DiskReservoir
 from adaptax.errors import AdaptaxError
 from adaptax.estimators.transitions import Transition, blank
 from adaptax.networks.normaliser import Normaliser
 from adaptax.tasks.functions import Sinusoid
 from adaptax.training.program import behaviour_and_keys, draw_training_tasks
+from adaptax.training.progress import silent
+from adaptax.training.train import resume, train
 from adaptax.types import TrainState
 
 ALGORITHM = dataclasses.replace(MER_, selection="uniform").build(Corridor().spec)
@@ -70,7 +74,7 @@ def check_update() -> None:
         np.testing.assert_allclose(a, b, atol=1e-5)
     number = int(lifetime.rounds.valid.sum())
     store = after.theta.store.transitions
-    assert int(store.seen) == int(after.aux) == number and int(store.size) == min(number, STORED)
+    assert int(store.seen) == int(after.aux.env_steps) == number and int(store.size) == min(number, STORED)
 
 
 def check_alignment() -> None:
@@ -126,3 +130,27 @@ def test_what_is_no_single_choice_and_what_has_no_rewards_is_refused():
         MER().build(Push().spec)
     with pytest.raises(AdaptaxError, match="rewards"):
         MER().build(Sinusoid().spec)
+
+
+def test_a_store_on_disk_is_the_same_after_an_interrupt(tmp_path):
+    """Also where it had been offered a meta-update of which no checkpoint tells; memory holds rows that are on disk."""
+    config = dataclasses.replace(MER_, selection="uniform", on_disk=40)
+    whole = train(config, Corridor(), 3, directory=tmp_path / "whole", report=silent)
+    half = train(config, Corridor(), 2, directory=tmp_path / "half", report=silent)
+    disk = DiskReservoir(tmp_path / "half" / "store", blank(Corridor().spec), 40)
+    assert disk.offers == 2 and disk.seen == half.env_steps
+    third = resume(tmp_path / "half", 3, report=silent)  # its checkpoint is lost:
+    copy = shutil.copytree(tmp_path / "half", tmp_path / "again")
+    for checkpoint in (copy / "checkpoints").glob("*3*"):
+        checkpoint.unlink()
+    again = resume(copy, 3, report=silent)
+    for run in (third, again):
+        assert eqx.tree_equal(run.state.theta.store, whole.state.theta.store)
+        assert eqx.tree_equal(run.state.theta.q, whole.state.theta.q)
+    store = whole.state.theta.store.transitions
+    assert int(store.size) == min(40, STORED, whole.env_steps)
+    shutil.rmtree(copy / "store")
+    with pytest.raises(AdaptaxError, match="not the store of this run"):
+        resume(copy, 5, report=silent)
+    with pytest.raises(AdaptaxError, match="give the run a directory"):
+        train(config, Corridor(), 1, report=silent)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import numbers
 import typing
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -52,6 +53,18 @@ class Algorithm(eqx.Module):
         """One meta-update from what was collected: a `Lifetime`, or a `FewShot` where the family is supervised.
 
         `TrainState.updates` is counted by the caller."""
+        raise NotImplementedError
+
+    @property
+    def keeps_on_disk(self) -> bool:
+        """Whether there is something to do after each meta-update in `kept`, outside of jitted code."""
+        return False
+
+    def kept(self, state: TrainState, folder: Path) -> TrainState:
+        """After a meta-update: the next state, with what a store in `folder` gives for what the last one brought.
+
+        May come again with the same state, after an interrupt, and gives the same then.
+        """
         raise NotImplementedError
 
     def test_layout(self, episodes: int | None) -> Layout:

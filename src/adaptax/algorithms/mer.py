@@ -28,11 +28,14 @@ until then they have a buffer of their own, from which the last minibatch is dra
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
@@ -52,6 +55,8 @@ from adaptax.adaptation.relevance import Selector, SelectorSteps, selected
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.chunks import chunk_size, map_tasks
+from adaptax.disk_reservoir import DiskReservoir
+from adaptax.errors import AdaptaxError
 from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.learner import Frozen
 from adaptax.networks.q_network import QNetwork
@@ -88,6 +93,9 @@ class MER:
     """Updates between copies to a task's target network."""
     capacity: int = 20_000
     """Transitions in the store, of all tasks together."""
+    on_disk: int = 0
+    """Transitions in a store in the run's folder, for experience that outgrows memory; `capacity` of them, others after each
+    meta-update, are in memory. 0: there is none."""
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
     candidates: int = 4
@@ -134,6 +142,15 @@ class MERTheta(QTheta):
     store: Store
     selector: Selector | None
     """None: all that is stored is as likely to be drawn."""
+
+
+class Met(eqx.Module):
+    """`TrainState.aux`."""
+
+    env_steps: Array
+    offered: tuple[Transition, Array] | None
+    """Rows [n] of the last meta-update, and whether they are valid, which the store on disk is to be offered; None: there is
+    none."""
 
 
 class MERLearner(QPolicy):
@@ -204,6 +221,7 @@ class MERAlgorithm(Algorithm):
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
     selecting: SelectorSteps
+    on_disk: int = eqx.field(static=True)
     outer_step: Array
     epsilon: Array
     last_epsilon: Array
@@ -227,7 +245,7 @@ class MERAlgorithm(Algorithm):
             config.candidates,
             jnp.array(config.selector_lr),
         )
-        self.outer_step = jnp.array(config.outer_step)
+        self.on_disk, self.outer_step = config.on_disk, jnp.array(config.outer_step)
         self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
         self.epsilon_steps = jnp.array(float(config.epsilon_steps))
 
@@ -245,10 +263,19 @@ class MERAlgorithm(Algorithm):
         k_theta, k_run = jax.random.split(key)
         theta, zero = self.learner.init(k_theta), jnp.zeros((), jnp.int32)
         opt_state = self.optimizer.init(eqx.filter(theta.selector, eqx.is_array))
-        return TrainState(theta, opt_state, k_run, zero, aux=zero)
+        return TrainState(theta, opt_state, k_run, zero, aux=Met(zero, self.nothing_offered()))
+
+    def nothing_offered(self) -> tuple[Transition, Array] | None:
+        if not self.on_disk:
+            return None
+        n = self.tasks * self.layout.rounds * self.layout.streams * self.layout.steps
+        blanks = RingBuffer.of(blank(self.spec), n)
+        return blanks.rows, jnp.zeros(n, bool)
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
-        return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(self.exploring(state.aux))))
+        return Behaviour(
+            dataclasses.replace(state.theta, exploration=Exploration(self.exploring(state.aux.env_steps)))
+        )
 
     def exploring(self, env_steps: Array) -> Float[Array, ""]:
         """How often actions are random after so many environment steps."""
@@ -267,7 +294,7 @@ class MERAlgorithm(Algorithm):
         k_store, k_selector = jax.random.split(key)
         selector, opt_state, metrics = self.selector_trained(state, rows, valid, k_selector)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (rows, valid))
-        store = Store(theta.store.transitions.add(*flat, k_store))
+        store = theta.store if self.on_disk else Store(theta.store.transitions.add(*flat, k_store))
         # Only now: networks were trained, and returns earned, with the normaliser that collected.
         normaliser = theta.normaliser.update(rounds, jnp.zeros_like(rounds.reward))
         q = towards(theta.q, mean, self.outer_step)
@@ -275,10 +302,31 @@ class MERAlgorithm(Algorithm):
         metrics |= {
             "distance": distance,
             "stored": store.transitions.size,
-            "epsilon": self.exploring(state.aux),
+            "epsilon": self.exploring(state.aux.env_steps),
         }
-        env_steps = state.aux + rounds.valid.sum()
-        return TrainState(theta, opt_state, state.key, state.updates, env_steps), metrics
+        met = Met(state.aux.env_steps + rounds.valid.sum(), flat if self.on_disk else None)
+        return TrainState(theta, opt_state, state.key, state.updates, met), metrics
+
+    @property
+    def keeps_on_disk(self) -> bool:
+        return self.on_disk > 0
+
+    def kept(self, state: TrainState, folder: Path) -> TrainState:
+        """The store on disk is offered what was met, and gives others of its rows to memory."""
+        updates, place = int(state.updates), folder / "store"
+        if updates == 1:  # what is there is of a run that never got so far
+            shutil.rmtree(place, ignore_errors=True)
+        seed = [int(word) for word in jax.random.key_data(state.key)]
+        disk = DiskReservoir(place, blank(self.spec), self.on_disk, seed)
+        if disk.offers < updates - 1:
+            raise AdaptaxError(
+                f"{place} is not the store of this run, which is at meta-update {updates}; put that back."
+            )
+        if disk.offers < updates:
+            rows, valid = state.aux.offered
+            disk.add(rows, np.asarray(valid))
+        store = Store(disk.drawn(self.learner.stored, [*seed, updates]))
+        return dataclasses.replace(state, theta=dataclasses.replace(state.theta, store=store))
 
     def adapted(self, theta: MERTheta, lifetime: Lifetime) -> QNetwork:
         """What ONE task made of the network in all its rounds."""

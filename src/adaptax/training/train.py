@@ -147,6 +147,10 @@ def resume(
 
 def _continue(run: Run, target: int, report: Report) -> Run:
     log = _Log(run, target, report)
+    if run.algorithm.keeps_on_disk and run.directory is None:
+        raise AdaptaxError(
+            "A store on disk lies in the run's folder; give the run a directory, or leave on_disk out."
+        )
     log.checkpoint()
     if run.updates >= target:
         log.report("done")
@@ -199,10 +203,14 @@ def _dispatches(
         longest = seconds if longest == float("inf") else max(longest, seconds)
         run.state = dispatch.state
         log.add(dispatch, done, seconds)
+        if algorithm.keeps_on_disk and done and run.directory is not None:
+            run.state = algorithm.kept(run.state, run.directory)
+            log.checkpoint()  # what is on disk is never more than one meta-update ahead
         if not bool(dispatch.finite):
             raise AdaptaxError(_divergence(run, dispatch, done))
         per_update = seconds / max(done, 1)
-        per_dispatch = int(np.clip(DISPATCH_SECONDS / max(per_update, 1e-6), 1, MOST_UPDATES))
+        if not algorithm.keeps_on_disk:
+            per_dispatch = int(np.clip(DISPATCH_SECONDS / max(per_update, 1e-6), 1, MOST_UPDATES))
         log.report("training")
         if time.perf_counter() - log.saved_at > CHECKPOINT_SECONDS:
             log.checkpoint()
