@@ -26,8 +26,10 @@ from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_
 from adaptax.reproduction.learning import SEEDS, train_as_long
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.cartpole import CartPole
+from adaptax.tasks.mountain_car import MountainCarContinuous
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.perturbed import Perturbed
+from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
@@ -54,6 +56,9 @@ class Learning:
 
 
 PENDULUM = Learning(Pendulum(), Method("mrlm", MRLM(), 5))
+NAVIGATION = Learning(PointNavigation(), Method("mrlm", MRLM(tasks=32, explore=1.0), 5), times=(1, 10))
+"""A goal in the plane takes many goals to learn from, and a first episode that shows where it is."""
+CAR = Learning(MountainCarContinuous(), Method("mrlm", MRLM(horizon=40, smoothness=0.9), 5), times=(1, 10))
 
 
 def compared(problem: Learning, directory: Path, report: Report) -> Outcome:
@@ -174,6 +179,14 @@ def model_errors(runs: Sequence[Run], family: TaskFamily) -> tuple[float, float]
 
 def mrlm_pendulum(directory: Path, report: Report) -> Outcome:
     return compared(PENDULUM, directory, report)
+
+
+def mrlm_navigation(directory: Path, report: Report) -> Outcome:
+    return compared(NAVIGATION, directory, report)
+
+
+def mrlm_car(directory: Path, report: Report) -> Outcome:
+    return compared(CAR, directory, report)
 
 
 # --- planners beside one another -----------------------------------------------------------------

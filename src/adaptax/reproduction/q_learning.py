@@ -201,7 +201,7 @@ ON_BOTH = dataclasses.replace(ON_CAR, inner_lr=0.1, max_gradient_norm=1.0)
 MIXTURE = Comparison(
     "CartPole or MountainCar: MAML-DQN",
     CartPoleMountainCar(),
-    (Method("maml-dqn", ON_BOTH, 200),),
+    (Method("maml-dqn", ON_BOTH, 100),),
     rivals(0.9, sees_shaped=True),
     parts=(
         ("poles", CartPoleMountainCar(car_probability=0.0)),
