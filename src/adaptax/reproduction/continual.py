@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from adaptax import statistics
+from adaptax.checkpoint import read_arrays, save_arrays
 from adaptax.reports.outcome import Claim, Line
 from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import in_words
@@ -55,8 +60,48 @@ def over_seeds(a: np.ndarray, b: np.ndarray | float = 0.0) -> tuple[float, float
     return float(each.mean()), low, high
 
 
-Found: TypeAlias = Mapping[str, tuple[tuple[float, float], Scores]]
+Settings: TypeAlias = tuple[float, float]
+Play: TypeAlias = Callable[[Sequence[Settings], int, int], np.ndarray]
+"""(settings, first seed, number of seeds) ↦ scores [settings, seeds, after, on]"""
+Found: TypeAlias = Mapping[str, tuple[Settings, Scores]]
 """Of each method, the one whose lead is told first: its settings, and the scores under them."""
+
+
+FIRST_TUNING_SEED = 1000
+
+
+def tuned(
+    methods: Mapping[str, tuple[Sequence[Settings], Play]], tuning_seeds: int, seeds: int, directory: Path
+) -> Found:
+    """Of each method the setting that retains most on `tuning_seeds` sequences, and the scores on `seeds` others under it.
+
+    What has been found is kept in `directory`: an interrupted comparison goes on with the method that it was at.
+    """
+    found: dict[str, tuple[Settings, Scores]] = {}
+    began, played = time.perf_counter(), 0
+    for i, (name, (grid, play)) in enumerate(methods.items()):
+        asked = {
+            "method": name,
+            "grid": [list(settings) for settings in grid],
+            "seeds": [tuning_seeds, seeds],
+            "version": version("adaptax"),
+        }
+        path = directory / f"method-{i}.safetensors"
+        known, facts = read_arrays(path) if path.exists() else ({}, {})
+        if facts.get("asked") == asked:
+            found[name] = grid[facts["best"]], known["scores"]
+            continue
+        spent = time.perf_counter() - began
+        left = f" · {spent / played * (len(methods) - i):.0f} s left" if played else ""
+        print(
+            f"{directory.name}: {name}, {i + 1} of {len(methods)} methods, {len(grid)} settings{left}",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        best = int(play(grid, FIRST_TUNING_SEED, tuning_seeds)[:, :, -1].mean((1, 2)).argmax())
+        scores = play([grid[best]], 0, seeds)[0]
+        save_arrays(path, {"scores": scores}, {"asked": asked, "best": best})
+        found[name], played = (grid[best], scores), played + 1
+    return found
 
 
 def retained(title: str, found: Found, digits: int, note: str) -> Table:

@@ -58,7 +58,9 @@ class Learning:
 PENDULUM = Learning(Pendulum(), Method("mrlm", MRLM(), 5))
 NAVIGATION = Learning(PointNavigation(), Method("mrlm", MRLM(tasks=32, explore=1.0), 5), times=(1, 10))
 """A goal in the plane takes many goals to learn from, and a first episode that shows where it is."""
-CAR = Learning(MountainCarContinuous(horizon=300), Method("mrlm", MRLM(horizon=40, smoothness=0.9), 6), times=(1, 10))
+CAR = Learning(
+    MountainCarContinuous(horizon=300), Method("mrlm", MRLM(horizon=40, smoothness=0.9), 6), times=(1, 10)
+)
 
 
 def compared(problem: Learning, directory: Path, report: Report) -> Outcome:

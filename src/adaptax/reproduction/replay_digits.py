@@ -7,7 +7,7 @@ Every method is tuned over as many settings, on sequences that the comparison do
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from adaptax.buffers import Reservoir
 from adaptax.errors import AdaptaxError
 from adaptax.networks.layers import MLP
 from adaptax.reports.outcome import Outcome, Plot
-from adaptax.reproduction.continual import leads, on_past_tasks, retained
+from adaptax.reproduction.continual import Play, leads, on_past_tasks, retained, tuned
 from adaptax.training.train import Report
 
 TASKS, EXAMPLES, TEST = 20, 200, 500
@@ -43,7 +43,7 @@ ELASTIC_EXAMPLES = 50
 """Of a task, its last, from which elastic weights tell what it needs."""
 
 
-class Sequence(eqx.Module):
+class Tasks(eqx.Module):
     """Tasks are linear maps of the pixels of the same images."""
 
     maps: Float[Array, "tasks pixels pixels"]
@@ -62,7 +62,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (x / 16).astype(np.float32), y.astype(np.int32)
 
 
-def sequence(kind: str, images: int, seed: int) -> Sequence:
+def sequence(kind: str, images: int, seed: int) -> Tasks:
     """Random permutations of the pixels, or rotations by 0° to 180° in random order."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(images)
@@ -74,7 +74,7 @@ def sequence(kind: str, images: int, seed: int) -> Sequence:
         turned = [ndimage.rotate(single, a, axes=(2, 1), reshape=False, order=1) for a in angles]
         maps = np.stack(turned).reshape(TASKS, SIDE**2, SIDE**2)
     seen = np.stack([rng.choice(order[TEST:], EXAMPLES, replace=False) for _ in range(TASKS)])
-    return Sequence(jnp.asarray(maps, jnp.float32), jnp.asarray(seen), jnp.asarray(order[:TEST]))
+    return Tasks(jnp.asarray(maps, jnp.float32), jnp.asarray(seen), jnp.asarray(order[:TEST]))
 
 
 def loss(network: MLP, example: tuple[Array, Array]) -> Float[Array, ""]:
@@ -148,7 +148,7 @@ METHODS = (
 def learned(
     method: Method,
     settings: Settings,
-    tasks: Sequence,
+    tasks: Tasks,
     images: tuple[Array, Array],
     key: Key[Array, ""],
 ) -> Float[Array, "after on"]:
@@ -199,17 +199,16 @@ def batches_with(reservoir: Reservoir, now: Any, key: Key[Array, ""]) -> Any:
     return jax.tree.map(joined, reservoir.sample(key, BATCHES * (SIZE - 1)), now)
 
 
-def tuned(method: Method, kind: str, images: tuple[Array, Array]) -> tuple[tuple[float, float], np.ndarray]:
-    """The setting that retains most on the tuning sequences, and the scores [seeds, after, on] under it."""
+def play(method: Method, kind: str, images: tuple[Array, Array]) -> Play:
+    """A method on one kind of sequence."""
     size = len(images[0])
 
     @jax.jit
-    def scores(settings: Array, tasks: Sequence, keys: Array) -> Array:
+    def scores(settings: Array, tasks: Tasks, keys: Array) -> Array:
         one = lambda inputs: learned(method, inputs[0], inputs[1], images, inputs[2])  # noqa: E731
         return jax.lax.map(one, (settings, tasks, keys), batch_size=TOGETHER)
 
-    def of_seeds(first: int, number: int, settings: list[tuple[float, float]]) -> np.ndarray:
-        """[settings, seeds, after, on]"""
+    def of_seeds(settings: Sequence[tuple[float, float]], first: int, number: int) -> np.ndarray:
         seeds = range(first, first + number)
         tasks = trees.stack([sequence(kind, size, seed) for seed in seeds])
         keys = jax.vmap(jax.random.key)(jnp.arange(first, first + number))
@@ -218,21 +217,20 @@ def tuned(method: Method, kind: str, images: tuple[Array, Array]) -> tuple[tuple
         found = scores(jnp.repeat(jnp.array(settings), number, axis=0), *every)
         return np.asarray(found, np.float64).reshape(n, number, *found.shape[1:])
 
-    trials = of_seeds(1000, TUNING_SEEDS, method.grid)
-    best = method.grid[int(trials[:, :, -1].mean((1, 2)).argmax())]
-    return best, of_seeds(0, SEEDS, [best])[0]
+    return of_seeds
 
 
 def digits_retained(directory: Path, report: Report) -> Outcome:
     """Both kinds of sequences."""
     x, labels = digits()
     images = jnp.asarray(x), jnp.asarray(labels)
-    return compared("permutations", images) + compared("rotations", images)
+    return compared("permutations", images, directory) + compared("rotations", images, directory)
 
 
-def compared(kind: str, images: tuple[Array, Array]) -> Outcome:
+def compared(kind: str, images: tuple[Array, Array], directory: Path) -> Outcome:
     """Every method on one kind of sequence."""
-    found = {method.name: tuned(method, kind, images) for method in METHODS}
+    methods = {method.name: (method.grid, play(method, kind, images)) for method in METHODS}
+    found = tuned(methods, TUNING_SEEDS, SEEDS, directory / kind)
     found = {name: (settings, 100 * x) for name, (settings, x) in found.items()}
     table = retained(
         f"{TASKS} {kind} of the digits, {EXAMPLES} examples of each once, {ROWS} of them kept: accuracy in %",

@@ -8,6 +8,8 @@ they differ in what is drawn from where, and in how a step is made of it. Each i
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from adaptax.collection.collect import collect
 from adaptax.estimators.transitions import transitions
 from adaptax.learner import Frozen
 from adaptax.reports.outcome import Outcome, Plot
-from adaptax.reproduction.continual import leads, on_past_tasks, retained
+from adaptax.reproduction.continual import leads, on_past_tasks, retained, tuned
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.training.program import lifetime_keys
@@ -191,7 +193,7 @@ def met(algorithm: MERAlgorithm, tasks: Array, key: Key[Array, ""]) -> Float[Arr
 
 
 def of_seeds(
-    kind: type[MERLearner], settings: list[tuple[float, float]], first: int, number: int
+    kind: type[MERLearner], settings: Sequence[tuple[float, float]], first: int, number: int
 ) -> np.ndarray:
     """[settings, seeds, after, on]"""
     goals = [
@@ -214,16 +216,10 @@ def of_seeds(
     return found.reshape(n, number, *found.shape[1:])
 
 
-def tuned(method: Method) -> tuple[tuple[float, float], np.ndarray]:
-    """The setting that retains most on the tuning sequences, and the scores [seeds, after, on] under it."""
-    trials = of_seeds(method.kind, method.grid, 1000, TUNING_SEEDS)
-    best = method.grid[int(trials[:, :, -1].mean((1, 2)).argmax())]
-    return best, of_seeds(method.kind, [best], 0, SEEDS)[0]
-
-
 def sequence_retained(directory: Path, report: Report) -> Outcome:
     """Every method on the same sequences."""
-    found = {method.name: tuned(method) for method in METHODS}
+    methods = {method.name: (method.grid, partial(of_seeds, method.kind)) for method in METHODS}
+    found = tuned(methods, TUNING_SEEDS, SEEDS, directory / "goals")
     steps = SEQUENCE.rounds * SEQUENCE.streams * GRID.horizon
     table = retained(
         f"{TASKS} goals of the gridworld, one by one, {steps} steps each, {SEQUENCE.capacity} past ones kept: greedy return",
