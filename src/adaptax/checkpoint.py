@@ -38,6 +38,8 @@ def save_checkpoint(path: Path, tree: Any, facts: dict[str, Any] | None = None) 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None = None) -> None:
     """Writes named arrays and facts to `path`; whole or not at all."""
     told = json.dumps(facts or {})
+    # Views with strides would be written as the memory that they look at.
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {"format": FORMAT, "digest": _digest(arrays, told), "facts": told}
     write_atomically(path, save(arrays, metadata=metadata))
 
