@@ -312,7 +312,7 @@ ENTRIES: dict[str, Entry] = {
         "weights generated from the gradients of a few examples (Munkhdalai & Yu 2017)",
         "gradient",
         MetaNet(),
-        learns_on=(),
+        learns_on=("point-navigation",),
         updates=60,
         supervised=MetaNet(
             tasks=25, later_lr_factor=0.0, hidden=(40, 40), activation="relu", lr=1e-3, max_gradient_norm=10.0
