@@ -164,7 +164,7 @@ ENTRIES: dict[str, Entry] = {
         "a causal Transformer that imitates how single-task agents learn (Laskin et al. 2022)",
         "context",
         AlgorithmDistillation(),
-        learns_on=(),
+        learns_on=("gridworld",),
         updates=200,
     ),
     "snail": Entry(
