@@ -70,5 +70,13 @@ def test_a_full_disk_and_other_rows_are_told(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(AdaptaxError, match=r"no room for a reservoir of 1,000 rows.*No space left"):
+    with pytest.raises(AdaptaxError, match=r"no room for a store of 1,000 rows.*No space left"):
         DiskReservoir(tmp_path / "new", ROW, 1000)
+
+
+def test_a_damaged_store_is_told(tmp_path):
+    for name in ("rows-0.bin", "reservoir.json"):
+        DiskReservoir(tmp_path / name, ROW, 5)
+        (tmp_path / name / name).write_text("{")
+        with pytest.raises(AdaptaxError, match="is damaged"):
+            DiskReservoir(tmp_path / name, ROW, 5)

@@ -44,23 +44,20 @@ class DiskReservoir:
         self._rng, self.seen, self.offers = np.random.default_rng(seed), 0, 0
         page = folder / FACTS
         if page.exists():
-            facts = json.loads(page.read_text())
-            if facts["kind"] != self._kind:
+            try:
+                facts = json.loads(page.read_text())
+                kind, self.seen, self.offers = facts["kind"], facts["seen"], facts["offers"]
+                self._rng.bit_generator.state = facts["draws"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise self._damaged(error) from None
+            if kind != self._kind:
                 raise AdaptaxError(
-                    f"{folder} holds a reservoir of other rows or of another capacity; name another folder."
+                    f"{folder} holds a store of other rows or of another capacity; keep this one in another folder."
                 )
-            self.seen, self.offers, self._rng.bit_generator.state = (
-                facts["seen"],
-                facts["offers"],
-                facts["draws"],
-            )
         else:
             self._take_room(shapes)
             self._keep_facts()
-        self._leaves = [
-            np.memmap(self._file(i), np.dtype(dtype), "r+", shape=(capacity, *shape))
-            for i, (shape, dtype) in enumerate(shapes)
-        ]
+        self._leaves = [self._opened(i, *kind) for i, kind in enumerate(shapes)]
 
     @property
     def size(self) -> int:
@@ -85,8 +82,8 @@ class DiskReservoir:
 
     def drawn(self, capacity: int, seed: int | Sequence[int]) -> Reservoir:
         """So many of its rows, uniformly without replacement, in memory: full as far as there are enough."""
-        chosen = np.sort(np.random.default_rng(seed).permutation(self.size)[:capacity])
-        number = jnp.int32(len(chosen))
+        number = min(capacity, self.size)
+        chosen = np.sort(np.random.default_rng(seed).choice(self.size, number, replace=False, shuffle=False))
 
         def room(leaf: np.ndarray) -> jax.Array:
             held = np.zeros((capacity, *leaf.shape[1:]), leaf.dtype)
@@ -94,14 +91,28 @@ class DiskReservoir:
             return jnp.asarray(held)
 
         rows = jax.tree.unflatten(self._structure, [room(leaf) for leaf in self._leaves])
-        return Reservoir(rows, number, number)
+        return Reservoir(rows, jnp.int32(number), jnp.int32(number))
+
+    def _opened(self, i: int, shape: list[int], dtype: str) -> np.memmap:
+        file, needed = self._file(i), self._bytes(shape, dtype)
+        if not file.is_file() or file.stat().st_size != needed:  # which mapping would mend with zeros
+            raise self._damaged(f"{file.name} has not its {needed:,} bytes")
+        return np.memmap(file, np.dtype(dtype), "r+", shape=(self.capacity, *shape))
+
+    def _bytes(self, shape: list[int], dtype: str) -> int:
+        return self.capacity * math.prod(shape) * np.dtype(dtype).itemsize
+
+    def _damaged(self, error: object) -> AdaptaxError:
+        return AdaptaxError(
+            f"The store in {self.folder} is damaged ({error}); put a copy of it back, or begin anew in another folder."
+        )
 
     def _take_room(self, shapes: list[tuple[list[int], str]]) -> None:
         """All of it now: a write to a mapped file on a full disk would end the process."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for i, (shape, dtype) in enumerate(shapes):
-                left = self.capacity * math.prod(shape) * np.dtype(dtype).itemsize
+                left = self._bytes(shape, dtype)
                 with open(self._file(i), "wb") as file:
                     while left > 0:
                         left -= file.write(bytes(min(left, BLOCK)))
@@ -109,8 +120,8 @@ class DiskReservoir:
                     os.fsync(file.fileno())
         except OSError as error:
             raise AdaptaxError(
-                f"There is no room for a reservoir of {self.capacity:,} rows in {self.folder} ({error.strerror}); make room, "
-                "name another folder or lower the capacity."
+                f"There is no room for a store of {self.capacity:,} rows in {self.folder} ({error.strerror}); make room, keep it "
+                "in another folder, or lower its capacity."
             ) from None
 
     def _keep_facts(self) -> None:

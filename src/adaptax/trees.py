@@ -34,6 +34,13 @@ def add(a: T, b: T) -> T:
     return jax.tree.map(jnp.add, a, b)
 
 
+def within(norm: Array, tree: T) -> T:
+    """Scaled down to this Euclidean norm where it is longer; the derivative is finite where all is 0."""
+    squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
+    # Without 10⁻¹² the root's derivative at 0 were infinite.
+    return scale(jnp.minimum(1.0, norm / jnp.sqrt(squares + 1e-12)), tree)
+
+
 def strongly_typed(tree: T) -> T:
     """The same arrays without JAX's mark of a Python number (weak type), which would compile a program twice."""
 

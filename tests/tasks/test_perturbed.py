@@ -39,3 +39,7 @@ def test_physics_change_in_mid_episode():
 def test_a_parameter_must_be_there():
     with pytest.raises(AdaptaxError, match="no 'masss'"):
         Perturbed(Pendulum(), "masss", 2.0, at=2)
+    with pytest.raises(AdaptaxError, match="at must be 0 or more"):
+        Perturbed(Pendulum(), "mass", 2.0, at=-1)
+    with pytest.raises(AdaptaxError, match="factor finite"):
+        Perturbed(Pendulum(), "mass", float("nan"), at=1)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Key
 
 from adaptax import trees
@@ -113,9 +112,7 @@ class GradientLearner(PolicyGradientLearner):
             # That is the definition of first-order MAML.
             gradient, loss = jax.lax.stop_gradient((gradient, loss))
         if self.inner_max_norm is not None:
-            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
-            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
-            gradient = trees.scale(jnp.minimum(1.0, self.inner_max_norm / norm), gradient)
+            gradient = trees.within(self.inner_max_norm, gradient)
         Δ, state = self.rule.step(theta.rule, fast.rule, params, gradient, loss)
         scale = jnp.where(fast.steps < self.inner_steps, 1.0, self.later_lr_factor)
         params = jax.tree.map(lambda p, δ: p + scale * δ, params, Δ)

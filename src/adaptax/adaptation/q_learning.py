@@ -11,7 +11,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax import trees
@@ -92,16 +91,32 @@ class DQNSteps(TDLoss):
             loss, gradient = jax.value_and_grad(self.loss)(state.q, state.target, rows, normaliser)
             if self.first_order:
                 gradient, loss = jax.lax.stop_gradient((gradient, loss))
-            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
-            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
-            gradient = trees.scale(jnp.minimum(1.0, self.max_norm / norm), gradient)
-            Δ, rule = self.rule.step(None, state.rule, state.q, gradient, loss)
+            Δ, rule = self.rule.step(None, state.rule, state.q, trees.within(self.max_norm, gradient), loss)
             q, number = trees.add(state.q, Δ), state.steps + 1
             target = trees.where(number % self.copy_every == 0, q, state.target)
             return QState(q, target, rule, number), loss
 
         state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
         return state, losses.mean()
+
+
+class Schedule(eqx.Module):
+    """ε, which falls linearly."""
+
+    first: Float[Array, ""]
+    last: Float[Array, ""]
+    steps: Float[Array, ""]
+    """Environment steps over which it falls."""
+
+    def __call__(self, env_steps: Int[Array, ""]) -> Float[Array, ""]:
+        """After so many environment steps."""
+        share = jnp.minimum(env_steps / self.steps, 1.0)
+        return self.first + share * (self.last - self.first)
+
+    @staticmethod
+    def of(first: float, last: float, steps: int) -> Schedule:
+        """From numbers."""
+        return Schedule(jnp.array(first), jnp.array(last), jnp.array(float(steps)))
 
 
 class Exploration(Frozen):

@@ -75,6 +75,10 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
 
+SHARES = ("gamma", "gae_lambda", "epsilon", "last_epsilon", "within", "across")
+"""Fields that are discounts, probabilities or shares of the way, in every algorithm."""
+
+
 @runtime_checkable
 class Config(Protocol):
     """A frozen dataclass of hyperparameters with a docstring under each field; `build` makes the algorithm."""
@@ -104,7 +108,8 @@ def check_transductive(transductive: bool, spec: Spec) -> bool:
 
 def check_hyperparameters(config: Config) -> None:
     """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default); for
-    any other number that is negative, NaN or infinite; for a discount above 1; for fewer tasks than parts."""
+    any other number that is negative, NaN or infinite; for a discount or a share above 1; for a
+    temperature of 0; for fewer tasks than parts."""
     types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, wanted = getattr(config, field.name), types[field.name]
@@ -140,5 +145,7 @@ def _check_number(field: dataclasses.Field[Any], wanted: type, x: Any) -> None:
         raise AdaptaxError(
             f"{field.name} must be {least} or more{', and finite' * (number == math.inf)}, not {x}."
         )
-    if field.name in ("gamma", "gae_lambda") and number > 1:
+    if field.name in SHARES and number > 1:
         raise AdaptaxError(f"{field.name} must be at most 1, not {x}.")
+    if field.name == "temperature" and number == 0:
+        raise AdaptaxError("temperature must be above 0: it is divided by.")

@@ -27,13 +27,14 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from adaptax.adaptation.q_learning import (
     DQNSteps,
     Exploration,
     QLearner,
     QState,
+    Schedule,
     remembered,
     require_choices,
 )
@@ -82,6 +83,8 @@ class DQN:
     """Environment steps over which ε falls."""
     fine_tune_steps: int = 0
     """Gradient steps after each episode of a new task; 0: none."""
+    fine_tune_copy_every: int = 25
+    """Of these, between copies to the task's own target network."""
     sees_shaped: bool = False
     """On new tasks too it learns from the shaped reward, where the family gives one; else from what the task pays."""
     max_gradient_norm: float = 10.0
@@ -105,14 +108,15 @@ class Training(eqx.Module):
 
 class DQNAlgorithm(Algorithm):
     learner: QLearner
+    learning: DQNSteps
+    """The steps of meta-training; the learner's own are those on a new task."""
     layout: Layout = eqx.field(static=True)
     tasks: int = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
     gradient_steps: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
-    epsilon: Array
-    last_epsilon: Array
-    epsilon_steps: Array
+    exploring: Schedule
+    """ε after so many environment steps."""
     anneal_steps: Array
     """Infinite where nothing anneals."""
 
@@ -122,16 +126,17 @@ class DQNAlgorithm(Algorithm):
             batch=config.batch, double=config.double, first_order=True, rule=adam, γ=jnp.array(config.gamma),
             reward_scale=jnp.array(1.0), copy_every=jnp.array(config.copy_every), max_norm=jnp.array(config.max_gradient_norm),
         )  # fmt: skip
+        self.learning = rule
+        fine_tuning = dataclasses.replace(rule, copy_every=jnp.array(config.fine_tune_copy_every))
         self.learner = QLearner(
             spec=spec, hidden=config.hidden, duelling=config.duelling, steps=config.fine_tune_steps,
-            capacity=min(config.capacity, RECENT * spec.episode_steps), rule=rule, epsilon=jnp.array(config.last_epsilon),
+            capacity=min(config.capacity, RECENT * spec.episode_steps), rule=fine_tuning, epsilon=jnp.array(config.last_epsilon),
             sees_shaped=config.sees_shaped, temperature=None,
         )  # fmt: skip
         self.spec, self.tasks, self.capacity = spec, config.tasks, config.capacity
         self.layout = Layout(1, 1, spec.episode_steps, episodes=None)
         self.gradient_steps = config.gradient_steps
-        self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
-        self.epsilon_steps = jnp.array(float(config.epsilon_steps))
+        self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
         self.anneal_steps = jnp.array(float(config.anneal_steps or math.inf))
 
     @property
@@ -147,19 +152,14 @@ class DQNAlgorithm(Algorithm):
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)
         theta, zero = self.learner.init(k_theta), jnp.zeros((), jnp.int32)
-        begun = self.learner.rule.begin(theta.q)
+        begun = self.learning.begin(theta.q)
         aux = Training(begun.target, RingBuffer.of(blank(self.spec), self.capacity), zero, zero)
         return TrainState(theta, begun.rule, k_run, zero, aux)
-
-    def exploring(self, env_steps: Array) -> Float[Array, ""]:
-        """ε after so many environment steps."""
-        share = jnp.minimum(env_steps / self.epsilon_steps, 1.0)
-        return self.epsilon + share * (self.last_epsilon - self.epsilon)
 
     def annealed(self, env_steps: Array) -> DQNSteps:
         """The rule after so many environment steps."""
         left = jnp.maximum(1.0 - env_steps / self.anneal_steps, 0.05)
-        return eqx.tree_at(lambda rule: rule.rule.lr, self.learner.rule, replace_fn=lambda lr: left * lr)
+        return eqx.tree_at(lambda rule: rule.rule.lr, self.learning, replace_fn=lambda lr: left * lr)
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         epsilon = self.exploring(state.aux.env_steps)

@@ -1,7 +1,7 @@
 """MAML-DQN: an initial Q-network from which a few DQN steps on a new task lead to a good policy.
 
 Finn et al. 2017 (arXiv 1703.03400) for the two loops, Mnih et al. 2015 for what is done in each. Inside a task, after each round
-of episodes, k steps on the temporal-difference (TD) error of minibatches of all that the task has shown, its *support*, with a
+of episodes, k steps on the temporal-difference (TD) error of minibatches of what the task has shown last, its *support*, with a
 target network of its own that is copied every c of these steps:
 
     θ' = θ − α Σ_j ∇ L_TD(θ_j; support)                                                      (`adaptation/q_learning.py`)
@@ -34,7 +34,15 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from adaptax import trees
-from adaptax.adaptation.q_learning import DQNSteps, Exploration, QFast, QLearner, QTheta, require_choices
+from adaptax.adaptation.q_learning import (
+    DQNSteps,
+    Exploration,
+    QFast,
+    QLearner,
+    QTheta,
+    Schedule,
+    require_choices,
+)
 from adaptax.adaptation.update_rules import SGD
 from adaptax.algorithms.base import Algorithm, require_environments
 from adaptax.buffers import RingBuffer
@@ -141,9 +149,7 @@ class MAMLDQNAlgorithm(Algorithm):
     lifetimes: int = eqx.field(static=True)
     lr: Array
     copy_every: Array
-    epsilon: Array
-    last_epsilon: Array
-    epsilon_steps: Array
+    exploring: Schedule
     clip: Array
     max_gradient_norm: Array
 
@@ -168,8 +174,7 @@ class MAMLDQNAlgorithm(Algorithm):
             jnp.array(config.copy_every),
             jnp.array(config.clip),
         )
-        self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
-        self.epsilon_steps = jnp.array(float(config.epsilon_steps))
+        self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
         self.max_gradient_norm = jnp.array(config.max_gradient_norm)
 
     def test_layout(self, episodes: int | None) -> Layout:
@@ -198,8 +203,7 @@ class MAMLDQNAlgorithm(Algorithm):
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
         if self.outer == "return":
             return Behaviour(state.theta)
-        share = jnp.minimum(state.aux.env_steps / self.epsilon_steps, 1.0)
-        epsilon = self.epsilon + share * (self.last_epsilon - self.epsilon)
+        epsilon = self.exploring(state.aux.env_steps)
         return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(epsilon)))
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:

@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Key
 
 from adaptax import keys, trees
 from adaptax.adaptation.experience_replay import Loss, towards, within_and_across_batches
@@ -47,6 +47,7 @@ from adaptax.adaptation.q_learning import (
     QPolicy,
     QState,
     QTheta,
+    Schedule,
     TDLoss,
     remembered,
     require_choices,
@@ -129,6 +130,11 @@ class MER:
         """The algorithm for a family's spec; AdaptaxError where there is no choice of actions."""
         require_environments(spec, "MER")
         require_choices(spec, "MER")
+        if 0 < self.on_disk < self.capacity:
+            raise AdaptaxError(
+                f"on_disk is {self.on_disk:,} and capacity {self.capacity:,}: the store on disk must be the larger one; raise "
+                "on_disk, or leave it out."
+            )
         return MERAlgorithm(self, spec)
 
 
@@ -223,9 +229,7 @@ class MERAlgorithm(Algorithm):
     selecting: SelectorSteps
     on_disk: int = eqx.field(static=True)
     outer_step: Array
-    epsilon: Array
-    last_epsilon: Array
-    epsilon_steps: Array
+    exploring: Schedule
 
     def __init__(self, config: MER, spec: Spec):
         td = TDLoss(config.double, jnp.array(config.gamma), jnp.array(config.reward_scale))
@@ -246,8 +250,7 @@ class MERAlgorithm(Algorithm):
             jnp.array(config.selector_lr),
         )
         self.on_disk, self.outer_step = config.on_disk, jnp.array(config.outer_step)
-        self.epsilon, self.last_epsilon = jnp.array(config.epsilon), jnp.array(config.last_epsilon)
-        self.epsilon_steps = jnp.array(float(config.epsilon_steps))
+        self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
 
     def test_layout(self, episodes: int | None) -> Layout:
         """Rounds of `streams` episodes."""
@@ -276,11 +279,6 @@ class MERAlgorithm(Algorithm):
         return Behaviour(
             dataclasses.replace(state.theta, exploration=Exploration(self.exploring(state.aux.env_steps)))
         )
-
-    def exploring(self, env_steps: Array) -> Float[Array, ""]:
-        """How often actions are random after so many environment steps."""
-        share = jnp.minimum(env_steps / self.epsilon_steps, 1.0)
-        return self.epsilon + share * (self.last_epsilon - self.epsilon)
 
     def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         theta, rounds = state.theta, lifetime.rounds

@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from adaptax import trees
@@ -115,10 +114,7 @@ class FittedModelLearner(PlanningLearner):
 
         def step(network: MLP, _: None) -> tuple[MLP, None]:
             loss, gradient = jax.value_and_grad(self.model.mean_loss)(network, scales, rows, valid, seen=True)
-            # 10⁻¹² keeps the root's derivative finite where the gradient is 0.
-            norm = jnp.sqrt(optax.tree.norm(gradient, squared=True) + 1e-12)
-            gradient = trees.scale(jnp.minimum(1.0, self.inner_max_norm / norm), gradient)
-            Δ, _ = self.rule.step(ψ, None, network, gradient, loss)
+            Δ, _ = self.rule.step(ψ, None, network, trees.within(self.inner_max_norm, gradient), loss)
             return trees.add(network, Δ), None
 
         return jax.lax.scan(step, network, None, length=self.inner_steps)[0]

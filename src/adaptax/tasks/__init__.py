@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
+    from adaptax.tasks.perturbed import Perturbed
     from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
     from adaptax.tasks.recommender import Recommender
     from adaptax.tasks.recommender_slates import RecommenderSlates
@@ -43,6 +44,7 @@ __all__ = [
     "MountainCarContinuous",
     "Omniglot",
     "Pendulum",
+    "Perturbed",
     "PointNavigation",
     "Quadratic",
     "Recommender",
@@ -75,6 +77,7 @@ _PLACES = {
     "MountainCarContinuous": "adaptax.tasks.mountain_car",
     "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
+    "Perturbed": "adaptax.tasks.perturbed",
     "PointNavigation": "adaptax.tasks.point_navigation",
     "Recommender": "adaptax.tasks.recommender",
     "RecommenderSlates": "adaptax.tasks.recommender_slates",

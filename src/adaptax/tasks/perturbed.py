@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -28,11 +29,17 @@ class Perturbed(TaskFamily):
     parameter: str
     """Of the family's `physics`."""
     factor: float
-    """By which it is multiplied: −1 turns an actuator round, 0 breaks it, 2 doubles a mass."""
+    """By which it is multiplied: −1 turns an actuator round, 0.4 weakens it, 2 doubles a mass."""
     at: int
     """The first step of an episode that the change is felt in."""
 
     def __post_init__(self):
+        if not isinstance(self.family, HiddenPhysics):
+            raise AdaptaxError(
+                f"'{self.family.spec.name}' has no physics that could change; take cartpole, pendulum, acrobot or a mountain car."
+            )
+        if self.at < 0 or not math.isfinite(self.factor):
+            raise AdaptaxError(f"at must be 0 or more and factor finite, not {self.at} and {self.factor}.")
         names = [field.name for field in dataclasses.fields(self.family.physics)]
         if self.parameter not in names:
             raise AdaptaxError(
@@ -41,7 +48,10 @@ class Perturbed(TaskFamily):
 
     @property
     def spec(self) -> Spec:
-        return self.family.spec
+        spec = self.family.spec
+        return dataclasses.replace(
+            spec, name=f"{spec.name}, {self.parameter} × {self.factor:g} from step {self.at}"
+        )
 
     def sample(self, key: Key[Array, ""], split: Split) -> Any:
         return self.family.sample(key, split)
