@@ -112,8 +112,10 @@ def retained(title: str, found: Found, digits: int, note: str) -> Table:
     for name, end in ends.items():
         gain = over_seeds(ends[first].retained, end.retained)
         settings = ", ".join(f"{x:.2g}" for x in found[name][0])
-        means = (f"{x.mean():.{digits}f}" for x in end)
-        rows.append((name, settings, *means, "" if name == first else in_words(gain, digits)))
+        held, low, high = over_seeds(end.retained)
+        means = (f"{x.mean():.{digits}f}" for x in end[1:])
+        span = f"{held:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        rows.append((name, settings, span, *means, "" if name == first else in_words(gain, digits)))
     return Table(title, ("", "settings", *Left._fields, f"lead of {first}"), rows, note)
 
 

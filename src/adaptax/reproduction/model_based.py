@@ -200,7 +200,8 @@ PLANNERS: dict[str, dict[str, Any]] = {
     "gumbel": {"planner": "gumbel"},
     "stochastic": {"planner": "stochastic"},
 }
-"""What they change; each tries about as many imagined steps."""
+"""What they change. For a real step shooting imagines 1,280 steps, the Gumbel tree 1,440, and the stochastic tree 2,720: it values a
+choice before and after chance has answered."""
 
 
 def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
@@ -230,6 +231,9 @@ def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
     )
     claims = []
     for name, curve in curves.items():
+        if name != "shooting":
+            lead = difference(curve[:, :, -1], curves["shooting"][:, :, -1])
+            claims.append(Claim(f"{name}: adapted it beats shooting by {in_words(lead)}", lead[1] > 0))
         gain = difference(curve[:, :, -1], curve[:, :, 0])
         claims.append(
             Claim(f"mrlm by {name}: adapted it beats its unadapted self by {in_words(gain)}", gain[1] > 0)
