@@ -200,8 +200,8 @@ PLANNERS: dict[str, dict[str, Any]] = {
     "gumbel": {"planner": "gumbel"},
     "stochastic": {"planner": "stochastic"},
 }
-"""What they change. For a real step shooting imagines 1,280 steps, the Gumbel tree 1,440, and the stochastic tree 2,720: it values a
-choice before and after chance has answered."""
+"""What they change. For a real step shooting imagines 1,280 steps, the Gumbel tree 1,440, and the stochastic tree 2,720: it values
+a choice before and after chance has answered."""
 
 
 def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
