@@ -78,7 +78,7 @@ class MER:
     """Updates after a round, each of `batches` times `minibatches` gradient steps."""
     batches: int = 2
     """s"""
-    minibatches: int = 4
+    minibatches: int = 2
     """k, of which one is of the present task."""
     batch: int = 32
     """Transitions of a minibatch."""
@@ -88,7 +88,7 @@ class MER:
     """β, the share of the way that a batch goes."""
     across: float = 1.0
     """γ of the paper, the share that all batches of an update go."""
-    outer_step: float = 0.5
+    outer_step: float = 0.2
     """ε, the share of the way from θ to the mean of what the tasks made of it."""
     copy_every: int = 1
     """Updates between copies to a task's target network."""
@@ -99,9 +99,9 @@ class MER:
     meta-update, are in memory. 0: there is none."""
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
-    candidates: int = 4
+    candidates: int = 16
     """learned: times as many are looked at."""
-    temperature: float = 0.3
+    temperature: float = 0.1
     """learned: τ of the draw among them."""
     selector_lr: float = 1e-3
     """learned: Adam's step size for the selector."""
