@@ -40,6 +40,16 @@ class Discrete:
 
 
 @dataclasses.dataclass(frozen=True)
+class Candidates(Discrete):
+    """One of `n` candidates, of each of which a row of the observation [n, features] tells; their order means nothing.
+
+    Policies score each by its row, all with the same weights. Where that is not done, they are the actions of a `Discrete`.
+    """
+
+    features: int
+
+
+@dataclasses.dataclass(frozen=True)
 class MultiDiscrete:
     """Several independent choices, an int32 vector; entry i lies in 0..choices[i]-1."""
 

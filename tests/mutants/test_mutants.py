@@ -49,7 +49,7 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from networks import test_augmented, test_causal, test_convolution
+from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
@@ -299,8 +299,8 @@ OF_ALL = {
     ),
     "the step-by-step path forgets at an episode's border": Mutant(
         f"{RL2}:RL2Learner.act",
-        "theta.gru(memory,",
-        "theta.gru(jnp.where(step.first, 0.0, memory),",
+        "theta.gru(memory.h,",
+        "theta.gru(jnp.where(step.first, 0.0, memory.h),",
         fast_path,
     ),
     # returns
@@ -966,6 +966,24 @@ OF_METHODS = {
         ".at[first].set(True)",
         ".at[first].set(False)",
         test_recommender.check_examples,
+    ),
+    "the first candidate is told for the one that was chosen": Mutant(
+        "adaptax.networks.candidates:choice_inputs",
+        "[0][step.prev_action]",
+        "[0][0]",
+        test_candidates.check_choice_inputs,
+    ),
+    "a candidate is scored by its place": Mutant(
+        "adaptax.networks.candidates:Scorer.__call__",
+        "rows @ self.query(context)",
+        "rows @ self.query(context) + jnp.arange(len(rows))",
+        test_candidates.check_order,
+    ),
+    "what was offered is forgotten between rows": Mutant(
+        "adaptax.algorithms.rl2:RL2Learner.unroll",
+        "every[jnp.append(0, last[:-1])], every[last[-1]]",
+        "every[:-1], every[-1]",
+        test_candidates.check_memory_of_choices,
     ),
     "a slate holds an item twice": Mutant(
         "adaptax.tasks.recommender_slates:RecommenderSlates.reset",

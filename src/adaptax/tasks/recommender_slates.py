@@ -17,7 +17,7 @@ from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import Split, TaskFamily
 from adaptax.tasks.ratings import KNOWN, Ratings, ratings_of, read_ratings
 from adaptax.tasks.recommender import allowed
-from adaptax.types import Discrete, Outcome, Spec
+from adaptax.types import Candidates, Outcome, Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,8 @@ class RecommenderSlates(TaskFamily):
     def spec(self) -> Spec:
         return Spec(
             "recommender-slates",
-            (self.slate * KNOWN,),
-            Discrete(self.slate),
+            (self.slate, KNOWN),
+            Candidates(self.slate, KNOWN),
             episode_steps=1,
             episodes=self.interactions,
             ood=False,
@@ -82,18 +82,18 @@ class RecommenderSlates(TaskFamily):
 
     def reset(
         self, key: Key[Array, ""], task: Int[Array, ""]
-    ) -> tuple[Int[Array, " slate"], Float[Array, " d"]]:
+    ) -> tuple[Int[Array, " slate"], Float[Array, "slate d"]]:
         of_all = shown(self.ratings, None)
         rows, count = jnp.asarray(of_all.rows)[task], jnp.asarray(of_all.counts)[task]
         order = jnp.where(jnp.arange(len(rows)) < count, jax.random.uniform(key, rows.shape), 2.0)
         slate = rows[jax.lax.top_k(-order, self.slate)[1]]
-        return slate, jnp.asarray(self.ratings.known)[slate].reshape(-1)
+        return slate, jnp.asarray(self.ratings.known)[slate]
 
     def step(
         self, key: Key[Array, ""], state: Int[Array, " slate"], action: Int[Array, ""], task: Int[Array, ""]
     ) -> tuple[Int[Array, " slate"], Outcome]:
         stars = jnp.asarray(self.ratings.table.rating, jnp.float32)[state[action]]
-        same = jnp.asarray(self.ratings.known)[state].reshape(-1)
+        same = jnp.asarray(self.ratings.known)[state]
         return state, Outcome(same, stars, terminated=jnp.array(True), truncated=jnp.array(False))
 
     def optimal(self, task: Int[Array, ""]) -> Float[Array, ""]:
