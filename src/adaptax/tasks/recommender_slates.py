@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,13 +14,13 @@ from scipy.special import gammaln
 
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import Split, TaskFamily
-from adaptax.tasks.ratings import KNOWN, Ratings, ratings_of, read_ratings
+from adaptax.tasks.ratings import KNOWN, OfRatings, Ratings
 from adaptax.tasks.recommender import allowed
 from adaptax.types import Candidates, Outcome, Spec
 
 
 @dataclasses.dataclass(frozen=True)
-class RecommenderSlates(TaskFamily):
+class RecommenderSlates(OfRatings, TaskFamily):
     """A user is a task. Each interaction offers some of the items that he has rated; the reward is the stars of the one chosen.
 
     An interaction is an episode of one step, a lifetime is `interactions` of them with one user. Observed are, for each item on the
@@ -29,8 +28,6 @@ class RecommenderSlates(TaskFamily):
     independently, without repetition within one. Users and items are divided as by `Recommender`; only known items are shown.
     """
 
-    file: str = ""
-    """A CSV of your own with the columns user, item, rating, as in recommender-slates:my.csv; empty: MovieLens 100k."""
     slate: int = 5
     """Items to choose from."""
     interactions: int = 20
@@ -41,9 +38,7 @@ class RecommenderSlates(TaskFamily):
             raise AdaptaxError(
                 f"Slates need at least two items and one interaction, not {self.slate} and {self.interactions}."
             )
-        if self.file:
-            object.__setattr__(self, "file", str(Path(self.file).resolve()))
-            read_ratings(Path(self.file))  # a mistake in it is told before anything else is done
+        super().__post_init__()
 
     @property
     def spec(self) -> Spec:
@@ -55,11 +50,6 @@ class RecommenderSlates(TaskFamily):
             episodes=self.interactions,
             ood=False,
         )
-
-    @property
-    def ratings(self) -> Ratings:
-        """Read once in a process."""
-        return ratings_of(self.file)
 
     @property
     def fingerprint(self) -> str:
