@@ -9,7 +9,7 @@ def in_words(space: Space) -> str:
     """discrete 5, multi-discrete 3 2, box 2."""
     match space:
         case Candidates(n):
-            return f"one of {n} rows"
+            return f"1 of {n} rows"
         case Discrete(n):
             return f"discrete {n}"
         case MultiDiscrete(choices):
