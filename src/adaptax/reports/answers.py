@@ -96,7 +96,7 @@ def in_words(answers: AnswersSummary, task: int) -> Table:
         rows.append(
             (
                 f"{row + 1} {name}",
-                " · ".join(answers.support_texts[task][i] for i in shown),
+                " · ".join(answers.support_texts[task][int(i)] for i in shown),
                 f"{len(asked) - len(wrong)} of {len(asked)}",
                 mistake,
             )
