@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from laws.learners import Case
 from laws.test_fast_path import check
 
+from adaptax.algorithms.registry import ENTRIES
 from adaptax.algorithms.rl2 import RL2
 from adaptax.networks.candidates import Scorer, choice_inputs, choice_inputs_size, in_rows
 from adaptax.networks.normaliser import Moments, Normaliser
 from adaptax.networks.policy import Policy
 from adaptax.tasks.base import TaskFamily
+from adaptax.training.program import meta_update
 from adaptax.types import Candidates, Outcome, Spec, Step
 
 SPACE = Candidates(3, 2)
@@ -91,3 +95,12 @@ def check_memory_of_choices() -> None:
 
 def test_unroll_is_a_scan_of_act_with_candidates():
     check_memory_of_choices()
+
+
+@pytest.mark.parametrize("name", ["maml", "metanet", "snail"])
+def test_learners_that_read_all_rows_together_take_them_too(name):
+    """Of the shapes alone: nothing is computed."""
+    family = Offers()
+    algorithm = ENTRIES[name].default.build(family.spec)
+    state = eqx.filter_eval_shape(algorithm.init, KEY)
+    eqx.filter_eval_shape(lambda state: meta_update(algorithm, family, state)[1], state)
