@@ -123,6 +123,13 @@ class Spec:
     """True where the inputs of a supervised task are what a pretrained encoder says: layers upon it soon fit the classes that were
     trained on alone, and learners' defaults have none."""
 
+    def __post_init__(self):
+        if isinstance(self.action, Candidates) and self.observation != (self.action.n, self.action.features):
+            raise ValueError(
+                f"Spec: of {self.action.n} candidates with {self.action.features} numbers each the observation is "
+                f"{(self.action.n, self.action.features)}, not {self.observation}"
+            )
+
     @property
     def supervised(self) -> bool:
         return self.support > 0

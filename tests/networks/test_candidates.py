@@ -104,3 +104,10 @@ def test_learners_that_read_all_rows_together_take_them_too(name):
     algorithm = ENTRIES[name].default.build(family.spec)
     state = eqx.filter_eval_shape(algorithm.init, KEY)
     eqx.filter_eval_shape(lambda state: meta_update(algorithm, family, state)[1], state)
+
+
+def test_an_observation_of_another_shape_is_told():
+    with pytest.raises(
+        ValueError, match=r"of 3 candidates with 2 numbers each the observation is \(3, 2\), not \(6,\)"
+    ):
+        Spec("offers", (6,), SPACE, episode_steps=1)
