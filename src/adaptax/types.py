@@ -40,6 +40,16 @@ class Discrete:
 
 
 @dataclasses.dataclass(frozen=True)
+class Candidates(Discrete):
+    """One of `n` candidates, of each of which a row of the observation [n, features] tells; their order means nothing.
+
+    Policies score each by its row, all with the same weights. Where that is not done, they are the actions of a `Discrete`.
+    """
+
+    features: int
+
+
+@dataclasses.dataclass(frozen=True)
 class MultiDiscrete:
     """Several independent choices, an int32 vector; entry i lies in 0..choices[i]-1."""
 
@@ -112,6 +122,13 @@ class Spec:
     embedded: bool = False
     """True where the inputs of a supervised task are what a pretrained encoder says: layers upon it soon fit the classes that were
     trained on alone, and learners' defaults have none."""
+
+    def __post_init__(self):
+        if isinstance(self.action, Candidates) and self.observation != (self.action.n, self.action.features):
+            raise ValueError(
+                f"Spec: of {self.action.n} candidates with {self.action.features} numbers each the observation is "
+                f"{(self.action.n, self.action.features)}, not {self.observation}"
+            )
 
     @property
     def supervised(self) -> bool:

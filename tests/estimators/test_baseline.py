@@ -15,14 +15,15 @@ advantages = jax.jit(linear_advantages)
 
 def batch(rng: np.random.Generator, lengths: np.ndarray, reward: np.ndarray, obs: np.ndarray) -> Step:
     """Step[N, T]: one episode a stream, of the given lengths, then invalid rows."""
-    t = np.arange(T)
+    n, steps = reward.shape
+    t = np.arange(steps)
     valid = t < lengths[:, None]
     last = t == lengths[:, None] - 1
-    zero = np.zeros((N, T), np.float32)
+    zero = np.zeros((n, steps), np.float32)
     fields = {
-        "obs": obs, "prev_action": zero, "prev_reward": zero, "first": np.broadcast_to(t == 0, (N, T)), "episode": zero,
-        "reward": reward, "terminated": last & (lengths[:, None] < T), "truncated": last & (lengths[:, None] == T),
-        "valid": valid,
+        "obs": obs, "prev_action": zero, "prev_reward": zero, "first": np.broadcast_to(t == 0, (n, steps)),
+        "episode": zero, "reward": reward, "terminated": last & (lengths[:, None] < steps),
+        "truncated": last & (lengths[:, None] == steps), "valid": valid,
     }  # fmt: skip
     return Step(**{name: jnp.asarray(np.float32(x) if x.dtype == float else x) for name, x in fields.items()})
 
@@ -68,6 +69,14 @@ def test_advantages_are_generalised_by_lambda():
     steps = batch(rng, np.full(N, T), reward, obs)
     one_step, full = (np.asarray(advantages(steps, 1.0, λ)) for λ in (0.0, 1.0))
     np.testing.assert_allclose(np.cumsum(one_step[:, ::-1], 1)[:, ::-1], full, atol=1e-3)
+
+
+def test_few_rows_with_many_features_leave_advantages():
+    """Three rows of nine numbers, which would explain every return: the baseline is then their mean."""
+    rng = np.random.default_rng(4)
+    reward = np.array([[1.0], [2.0], [6.0]])
+    steps = batch(rng, np.ones(3, int), reward, rng.normal(size=(3, 1, 9)))
+    np.testing.assert_allclose(advantages(steps, 1.0, 1.0), reward - 3.0, atol=1e-3)
 
 
 def test_features_and_time_count_from_the_episode():

@@ -49,12 +49,14 @@ from laws import (
 )
 from laws.learners import ALGORITHMS, LAYOUTS, LEARNERS
 from mutants.harness import mutated
-from networks import test_augmented, test_causal, test_convolution
+from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
+from reports import test_answer_plots
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
     test_acrobot,
     test_cartpole_mountain_car,
+    test_functions,
     test_hidden_physics,
     test_mdp_policies,
     test_mountain_car,
@@ -299,8 +301,8 @@ OF_ALL = {
     ),
     "the step-by-step path forgets at an episode's border": Mutant(
         f"{RL2}:RL2Learner.act",
-        "theta.gru(memory,",
-        "theta.gru(jnp.where(step.first, 0.0, memory),",
+        "theta.gru(memory.h,",
+        "theta.gru(jnp.where(step.first, 0.0, memory.h),",
         fast_path,
     ),
     # returns
@@ -948,8 +950,8 @@ OF_METHODS = {
     ),
     "the place of a sentence tells its intent": Mutant(
         "adaptax.tasks.text:Text.examples",
-        "jax.random.permutation(k_order, len(rows) * self.shots)",
-        "jnp.arange(len(rows) * self.shots)",
+        "jax.lax.top_k(jax.random.uniform(k_order, (n,)), n)[1]",
+        "jnp.arange(n)",
         test_text.check_order,
     ),
     "sentences of no intent are trained on and tested on": Mutant(
@@ -966,6 +968,42 @@ OF_METHODS = {
         ".at[first].set(True)",
         ".at[first].set(False)",
         test_recommender.check_examples,
+    ),
+    "the first candidate is told for the one that was chosen": Mutant(
+        "adaptax.networks.candidates:choice_inputs",
+        "[0][step.prev_action]",
+        "[0][0]",
+        test_candidates.check_choice_inputs,
+    ),
+    "a candidate is scored by its place": Mutant(
+        "adaptax.networks.candidates:Scorer.__call__",
+        "rows @ self.query(context)",
+        "rows @ self.query(context) + jnp.arange(len(rows))",
+        test_candidates.check_order,
+    ),
+    "what was offered is forgotten between rows": Mutant(
+        "adaptax.algorithms.rl2:RL2Learner.unroll",
+        "every[jnp.append(0, last[:-1])], every[last[-1]]",
+        "every[:-1], every[-1]",
+        test_candidates.check_memory_of_choices,
+    ),
+    "ood coefficients are those of training": Mutant(
+        "adaptax.tasks.functions:_coefficients",
+        "minval=largest, maxval=2 * largest",
+        "minval=0.0, maxval=largest",
+        test_functions.check_out_of_distribution,
+    ),
+    "a border belongs to no level": Mutant(
+        "adaptax.tasks.functions:Steps.value",
+        "jnp.searchsorted(task.borders, x)",
+        "jnp.searchsorted(task.borders, x) - 1",
+        test_functions.check_values,
+    ),
+    "a mistake is told as right": Mutant(
+        "adaptax.reports.answers:in_words",
+        "asked[said[asked] != row]",
+        "asked[said[asked] == row]",
+        test_answer_plots.check_words,
     ),
     "a slate holds an item twice": Mutant(
         "adaptax.tasks.recommender_slates:RecommenderSlates.reset",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from families import Pictures
 
@@ -36,6 +38,26 @@ def test_a_report_shows_them():
     text = page([run])
     assert "What protonet was shown" in text and "Which classes protonet takes for which" in text
     assert "task 1: 3 of 5 right" in text or "3 of 5" in text
+
+
+def check_words() -> None:
+    """Of each class the first examples, how many of its queries were right, and a query that was not, by its class's name."""
+    texts = {
+        "names": [["ask", "buy", "sell"]] * 2,
+        "support_texts": [["how?", "a book", "my car"], ["my bike", "why?", "two eggs"]],
+        "query_texts": [["who?", "when?", "bread", "milk", "my boat", ""]] * 2,
+    }
+    table = answers.in_words(dataclasses.replace(some(), **texts), 0)
+    assert table.title == "task 1: 3 of 5 right"
+    assert table.rows == [
+        ("1 ask", "how?", "1 of 2", "when? → buy"),
+        ("2 buy", "a book", "2 of 2", ""),
+        ("3 sell", "my car", "0 of 1", "my boat → ask"),
+    ]
+
+
+def test_texts_are_shown_as_texts():
+    check_words()
 
 
 def test_what_is_observed_is_what_was_evaluated(tmp_path):

@@ -16,7 +16,7 @@ from adaptax.cli import main
 from adaptax.errors import AdaptaxError
 from adaptax.reproduction.draws import evaluation_examples
 from adaptax.reproduction.recommender import factorisation, ndcg, popularity, scores, users_mean
-from adaptax.tasks.ratings import BIAS_RIDGE, FACTOR_RIDGE, FACTORS, KNOWN, fit, ratings_of
+from adaptax.tasks.ratings import BIAS_RIDGE, FACTOR_RIDGE, FACTORS, KNOWN, OfRatings, fit
 from adaptax.tasks.recommender import Recommender, allowed
 from adaptax.tasks.registry import describe
 
@@ -60,7 +60,7 @@ def family_of(file: Path, **fields) -> Recommender:
 def check_divisions() -> None:
     """Training tasks are of training users on known items; what is new at test time is new."""
     for cold, users_new, items_new in (("users", True, False), ("items", False, True), ("both", True, True)):
-        ratings = ratings_of(str(shared_file()))
+        ratings = OfRatings(str(shared_file())).ratings
         item = ratings.table.item[ratings.rows]
         for split in ("train", "test"):
             support, query = allowed(ratings, split, cold, ())

@@ -106,6 +106,15 @@ def check_draws() -> None:
     check_examples(family_of(shared_file(), outside=True, queries=2), "train")
 
 
+def test_reports_are_told_the_sentences(file):
+    family = family_of(file, outside=True, queries=2)
+    task = family.sample(jax.random.key(1), "train")
+    found = family.examples(jax.random.key(2), task, "train")
+    names, texts = family.in_words(task, np.asarray(found.support_x))
+    assert names == [family.corpus.labels[i][0] for i in np.asarray(task)] + ["none of these"]
+    assert texts == sentences_of(family, found.support_x)
+
+
 def test_examples_are_sentences_of_the_tasks_intents():
     check_draws()
 

@@ -52,7 +52,7 @@ from adaptax.networks.encoding import observation_size
 from adaptax.networks.layers import MLP, Dense
 from adaptax.networks.normaliser import Normaliser
 from adaptax.networks.policy import Policy
-from adaptax.types import Lifetime, Out, Spec, Step
+from adaptax.types import Candidates, Discrete, Lifetime, Out, Spec, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +150,10 @@ class MetaNetLearner(PolicyGradientLearner):
     def init(self, key: Key[Array, ""]) -> MetaNetTheta:
         k_base, k_embedding, k_head, k_task, k_example = jax.random.split(key, 5)
         φ, size, actions = ACTIVATIONS[self.activation], observation_size(self.spec), self.spec.action
+        if isinstance(actions, Candidates):
+            actions = Discrete(
+                actions.n
+            )  # weights are generated for one perceptron, which reads all rows together
         normaliser, convolutions = Normaliser.of(size), None
         if self.image_channels:
             convolutions = ConvNet(self.spec.observation, self.image_channels, jax.random.fold_in(key, 1))

@@ -330,6 +330,7 @@ ENTRIES: dict[str, Entry] = {
         supervised=ProtoNet(),
         supervised_updates=1000,
         images=ProtoNet(hidden=IMAGE_CHANNELS),
+        embedded=ProtoNet(hidden=(256,), lr=3e-4),
         paper_images=ProtoNet(tasks=1, hidden=IMAGE_CHANNELS, max_pool=True),
     ),
     "maml-dqn": Entry(

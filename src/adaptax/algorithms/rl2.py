@@ -13,7 +13,8 @@ Bad at: long lifetimes, and tasks unlike those it was trained on, to which it ca
 
 Where we depart from the paper: PPO instead of TRPO (as in its authors' own later runs), one network with two heads
 instead of two networks (`shared=False` is not offered), rewards and observations at unit scale; on request a layer before the
-memory (`embedding`) and layers between it and the action (`policy_hidden`).
+memory (`embedding`) and layers between it and the action (`policy_hidden`). Where the observation describes the actions
+(`Candidates`), the memory is told the row of what was chosen, and the policy scores each row (`networks/candidates.py`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from jaxtyping import Array, Float, Key
 from adaptax.algorithms.base import require_environments
 from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
+from adaptax.networks.candidates import Scorer, choice_inputs, choice_inputs_size, pooled_size
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.heads import Heads, first_log_std
 from adaptax.networks.layers import GRU, MLP, Dense
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Spec, Step
+from adaptax.types import Candidates, Spec, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,13 @@ class Network(Heads):
     embedding: Dense | None
 
 
+class Memory(eqx.Module):
+    h: Float[Array, " hidden"]
+    """Of the GRU."""
+    seen: Array | None
+    """The last observation, where it tells what the last action was: of `Candidates` alone."""
+
+
 class RL2Learner(Learner):
     spec: Spec = eqx.field(static=True)
     hidden: int = eqx.field(static=True)
@@ -70,34 +79,52 @@ class RL2Learner(Learner):
 
     def init(self, key: Key[Array, ""]) -> Network:
         k1, k2, k3 = jax.random.split(key, 3)
-        n_in = trial_inputs_size(self.spec)
+        space = self.spec.action
+        if isinstance(space, Candidates):
+            n_in, n_value = choice_inputs_size(space), self.hidden + pooled_size(space)
+            policy = Scorer(self.hidden, self.policy_hidden, space, k2)
+        else:
+            n_in, n_value = trial_inputs_size(self.spec), self.hidden
+            policy = MLP(self.hidden, self.policy_hidden, space.size, k2, jax.nn.relu)
         return Network(
             embedding=Dense(n_in, self.embedding, 2.0**0.5, jax.random.fold_in(key, 3))
             if self.embedding
             else None,
             gru=GRU(self.embedding or n_in, self.hidden, k1),
-            policy=MLP(self.hidden, self.policy_hidden, self.spec.action.size, k2, jax.nn.relu),
-            value=Dense(self.hidden, 1, 1.0, k3),
-            log_std=first_log_std(self.spec.action),
+            policy=policy,
+            value=Dense(n_value, 1, 1.0, k3),
+            log_std=first_log_std(space),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
-    def remember(self, theta: Network) -> Float[Array, " hidden"]:
-        return jnp.zeros((self.hidden,))
+    def remember(self, theta: Network) -> Memory:
+        candidates = isinstance(self.spec.action, Candidates)
+        return Memory(jnp.zeros((self.hidden,)), jnp.zeros(self.spec.observation) if candidates else None)
 
     def act(self, theta, fast, memory, step, key):
-        h = theta.gru(memory, self.inputs(theta, step))
-        return theta.say(self.spec.action, h, step), h
+        h = theta.gru(memory.h, self.inputs(theta, step, memory.seen))
+        seen = None if memory.seen is None else step.obs
+        return theta.say(self.spec.action, h, step), Memory(h, seen)
 
     def unroll(self, theta, fast, memory, steps, stream_key):
-        x = jax.vmap(lambda s: self.inputs(theta, s))(steps)
-        hs = theta.gru.unroll(memory, x, steps.valid)
-        return jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps), hs[-1]
+        before = seen = None
+        if memory.seen is not None:
+            every = jnp.concatenate([memory.seen[None], steps.obs])
+            last = jax.lax.cummax(jnp.where(steps.valid, jnp.arange(1, len(every)), 0))  # of valid rows
+            before, seen = every[jnp.append(0, last[:-1])], every[last[-1]]
+        x = jax.vmap(lambda s, b: self.inputs(theta, s, b))(steps, before)
+        hs = theta.gru.unroll(memory.h, x, steps.valid)
+        outs = jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps)
+        return outs, Memory(hs[-1], seen)
 
-    def inputs(self, theta: Network, step: Step) -> Float[Array, " n"]:
-        """What the GRU is given."""
-        x = trial_inputs(self.spec, theta.normaliser, step)
+    def inputs(self, theta: Network, step: Step, before: Array | None) -> Float[Array, " n"]:
+        """What the GRU is given. `before`: `Memory.seen`."""
+        if before is None:
+            x = trial_inputs(self.spec, theta.normaliser, step)
+        else:
+            assert isinstance(self.spec.action, Candidates)
+            x = choice_inputs(self.spec.action, theta.normaliser, step, before)
         return x if theta.embedding is None else jax.nn.relu(theta.embedding(x))
 
     def belief(self, theta, fast, memory):
-        return memory
+        return memory.h

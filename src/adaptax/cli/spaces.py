@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from adaptax.types import Box, Discrete, MultiDiscrete, Space
+from adaptax.types import Box, Candidates, Discrete, MultiDiscrete, Space
 
 
 def in_words(space: Space) -> str:
     """discrete 5, multi-discrete 3 2, box 2."""
     match space:
+        case Candidates(n):
+            return f"1 of {n} rows"
         case Discrete(n):
             return f"discrete {n}"
         case MultiDiscrete(choices):

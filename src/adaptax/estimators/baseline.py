@@ -9,6 +9,9 @@ from jaxtyping import Array, Float
 from adaptax.estimators.returns import discounts, gae, returns_to_go
 from adaptax.types import Step
 
+TIME_FEATURES = 4
+"""The last of `features`."""
+
 
 def features(obs: Float[Array, "T d"], time: Float[Array, " T"]) -> Float[Array, "T f"]:
     """[o, o², τ, τ², τ³, 1] with τ = t/100, t counted from the episode's first row; o clipped to [-10, 10]."""
@@ -36,6 +39,9 @@ def linear_advantages(
     γs = jax.vmap(lambda s: discounts(s, γ, "episode"))(batch)
     returns = jax.vmap(returns_to_go)(jnp.where(batch.valid, batch.reward, 0.0), γs)
     x = jax.vmap(lambda s: features(s.obs.reshape(s.obs.shape[0], -1), time_in_episode(s)))(batch)
+    if returns.size < x.shape[-1]:
+        # A regression on more features than rows explains every return, and leaves no advantage: of time alone then.
+        x = x[..., -TIME_FEATURES:]
     value = jnp.einsum("ntf,f->nt", x, _ridge_regression(x, returns, batch.valid, ridge))
     value = jnp.where(batch.valid, value, 0.0)
     following = jnp.concatenate([value[:, 1:], jnp.zeros_like(value[:, :1])], axis=1)

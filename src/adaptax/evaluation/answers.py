@@ -44,11 +44,19 @@ def observe_answers(
         return data, jax.lax.map(one, data)
 
     data, answers = ask(learner, theta, tasks, task_keys)
+    texts: dict[str, list[list[str]]] = {}
+    for i in range(number):
+        task = jax.tree.map(lambda leaf, i=i: leaf[i], tasks)
+        for name, inputs in (("support_texts", data.support.obs), ("query_texts", data.query.obs)):
+            if (words := family.in_words(task, np.asarray(inputs[i]))) is not None:
+                texts.setdefault(name, []).append(words[1])
+                if name == "support_texts":
+                    texts.setdefault("names", []).append(words[0])
     labels = lambda rows: np.where(np.asarray(rows.valid), np.asarray(rows.action), -1)  # noqa: E731
     return AnswersSummary(
         label=run.algorithm_name, split=split, classes=run.spec.action.n,
         support=np.asarray(data.support.obs), support_labels=labels(data.support),
-        queries=np.asarray(data.query.obs), query_labels=labels(data.query), answers=np.asarray(answers),
+        queries=np.asarray(data.query.obs), query_labels=labels(data.query), answers=np.asarray(answers), **texts,
     )  # fmt: skip
 
 

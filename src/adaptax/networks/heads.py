@@ -6,10 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adaptax.networks.candidates import Scorer, in_rows, pooled
 from adaptax.networks.distributions import from_outputs
 from adaptax.networks.layers import MLP, Dense
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Out, Space, Step
+from adaptax.types import Candidates, Out, Space, Step
 
 FIRST_LOG_STD = -0.5
 """Of continuous actions, before training."""
@@ -18,7 +19,7 @@ FIRST_LOG_STD = -0.5
 class Heads(eqx.Module):
     """The part of theta that turns features into π(·|x) and V(x)."""
 
-    policy: Dense | MLP
+    policy: Dense | MLP | Scorer
     value: Dense | MLP
     """In the units of `normaliser`."""
     log_std: Float[Array, " n"]
@@ -27,7 +28,13 @@ class Heads(eqx.Module):
 
     def say(self, space: Space, features: Float[Array, " width"], step: Step) -> Out:
         """The distribution over actions, and V in the units of returns."""
-        dist = from_outputs(space, self.policy(features), self.log_std, step.action_mask)
+        if isinstance(self.policy, Scorer):
+            assert isinstance(space, Candidates)
+            rows, _ = in_rows(space, self.normaliser.observation(step.obs))
+            outputs, features = self.policy(features, rows), jnp.concatenate([features, pooled(rows)])
+        else:
+            outputs = self.policy(features)
+        dist = from_outputs(space, outputs, self.log_std, step.action_mask)
         return Out(dist, self.normaliser.to_value(self.value(features)[0]))
 
 

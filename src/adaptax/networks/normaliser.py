@@ -67,6 +67,10 @@ class Normaliser(Frozen):
         """r in units of its root mean square, clipped to ±10; the sign is kept."""
         return jnp.clip(reward / self.reward_rms, -10.0, 10.0)
 
+    def standard_reward(self, reward: Float[Array, ""]) -> Float[Array, ""]:
+        """(r − mean)/deviation, clipped to ±10."""
+        return jnp.clip((reward - self.reward.mean[0]) / self.reward.deviation[0], -10.0, 10.0)
+
     @property
     def reward_rms(self) -> Float[Array, ""]:
         return jnp.sqrt(self.reward.variance + self.reward.mean**2 + 1e-8)[0]

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from adaptax.networks.candidates import in_rows
 from adaptax.networks.convolution import ConvNet, Source
 from adaptax.networks.distributions import Distribution, from_outputs
 from adaptax.networks.layers import MLP
-from adaptax.types import Space
+from adaptax.types import Candidates, Space
 
 
 class Policy(eqx.Module):
@@ -41,7 +42,11 @@ class Policy(eqx.Module):
             key, k_convolutions = jax.random.split(key)
             self.convolutions = ConvNet(n_in, hidden, k_convolutions, activation)
             n_in, hidden = self.convolutions.features, ()
-        self.mlp = MLP(n_in, hidden, space.size, key, activation)
+        if isinstance(space, Candidates):
+            # One candidate's row, and what stands behind the rows.
+            self.mlp = MLP(n_in - (space.n - 1) * space.features, hidden, 1, key, activation)
+        else:
+            self.mlp = MLP(n_in, hidden, space.size, key, activation)
         self.log_std = jnp.zeros((space.size,))
         self.space = space
 
@@ -55,4 +60,9 @@ class Policy(eqx.Module):
         if self.convolutions is not None:
             assert source is not None
             x, _ = self.convolutions(x, source)
-        return from_outputs(self.space, self.mlp(x), self.log_std, action_mask)
+        if isinstance(self.space, Candidates):
+            rows, beside = in_rows(self.space, x)
+            outputs = jax.vmap(lambda row: self.mlp(jnp.concatenate([row, beside]))[0])(rows)
+        else:
+            outputs = self.mlp(x)
+        return from_outputs(self.space, outputs, self.log_std, action_mask)

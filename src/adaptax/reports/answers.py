@@ -1,4 +1,4 @@
-"""Pictures of what a learner answers: the examples that it was shown, the queries, and which classes it takes for which."""
+"""What a learner answers, in pictures and tables: the examples that it was shown, queries, which classes it takes for which."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from matplotlib.patches import Rectangle
 
 from adaptax.reports.plots import COLOURS, INK, MUTED
 from adaptax.reports.summary import AnswersSummary
+from adaptax.reports.tables import Table
 
 INCHES, GAP_INCHES, TITLE_INCHES, WIDTH_INCHES = 0.36, 0.05, 0.3, 7.6
 """An image's side, what lies between two, the height of the words above a task, the width of a figure."""
 MOST_SHOTS, MOST_CLASSES = 5, 20
 """Examples of a class that are shown, and classes of a task."""
+MOST_TEXTS = 2
+"""Examples of a class that are quoted."""
 CONFUSION_INCHES = 1.9
 
 EXAMPLES_CAPTION = (
@@ -79,6 +82,30 @@ def _image(figure: Figure, left: float, bottom: float, height: float, image: np.
 def _frame(axes: Axes, taken_for: int) -> None:
     axes.spines[:].set(visible=True, color=COLOURS[1], linewidth=1.8)
     axes.text(0.93, 0.07, str(taken_for), transform=axes.transAxes, color=COLOURS[1], fontsize=7, ha="right")
+
+
+def in_words(answers: AnswersSummary, task: int) -> Table:
+    """A row for each class of a task whose inputs are texts: what was shown, how many queries were right, and the first mistake."""
+    labels, said, names = answers.query_labels[task], answers.answers[task], answers.names[task]
+    rows = []
+    for row, name in enumerate(names):
+        shown = np.flatnonzero(answers.support_labels[task] == row)[:MOST_TEXTS]
+        asked = np.flatnonzero(labels == row)
+        wrong = asked[said[asked] != row]
+        mistake = f"{answers.query_texts[task][wrong[0]]} → {names[said[wrong[0]]]}" if len(wrong) else ""
+        rows.append(
+            (
+                f"{row + 1} {name}",
+                " · ".join(answers.support_texts[task][int(i)] for i in shown),
+                f"{len(asked) - len(wrong)} of {len(asked)}",
+                mistake,
+            )
+        )
+    right, asked = int((said == labels)[labels >= 0].sum()), int((labels >= 0).sum())
+    return Table(
+        f"task {task + 1}: {right} of {asked} right", ("class", "labelled examples", "right", "a mistake"), rows,
+        text_columns=frozenset({0, 1, 3}),
+    )  # fmt: skip
 
 
 def shares(answers: AnswersSummary, task: int) -> Float[np.ndarray, "classes classes"]:

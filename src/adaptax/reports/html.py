@@ -166,6 +166,9 @@ def _answers(run: RunSummary, named: bool) -> list[str]:
     if shown.support.ndim == 5:
         title = f"What {name} was shown, and what it answered"
         parts.append(_figure(title, answers.examples(shown), answers.EXAMPLES_CAPTION))
+    elif shown.support_texts:
+        parts.append(f"<h3>What {name} was shown, and what it answered</h3>")
+        parts += [_table(answers.in_words(shown, i), css="settings") for i in range(len(shown.support))]
     title = f"Which classes {name} takes for which"
     return [*parts, _figure(title, answers.confusion(shown), answers.CONFUSION_CAPTION)]
 

@@ -113,6 +113,11 @@ class AnswersSummary:
     query_labels: Int[np.ndarray, "M Q"]
     answers: Int[np.ndarray, "M Q"]
     """The likeliest class."""
+    names: Sequence[Sequence[str]] = ()
+    """Of each task's classes; here and below empty: they have none."""
+    support_texts: Sequence[Sequence[str]] = ()
+    """Inputs that are texts."""
+    query_texts: Sequence[Sequence[str]] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from adaptax.reproduction import (
 )
 from adaptax.reproduction.bandits import CELL_10_5, bandit_table, train_cell
 from adaptax.reproduction.figure import Figure
+from adaptax.reproduction.function_families import function_families
 from adaptax.reproduction.l2o_control import CONTROLS, episodes_needed
 from adaptax.reproduction.l2o_optimization import PROBLEMS, loss_on_the_way
 from adaptax.reproduction.learning import learning_result
@@ -152,6 +153,12 @@ FIGURES: dict[str, Figure] = {
         sinusoid.sinusoid,
         paper=sinusoid.sinusoid_paper,
         paper_hours=0.4,
+    ),
+    "function-families": Figure(
+        "steps, polynomials and sums of sines from 10 points, MAML and Meta-SGD: 5 seeds × 600 functions of each",
+        "a claim of this library",
+        10,
+        function_families,
     ),
     "omniglot": Figure(
         "handwritten characters, 5 classes of 1 drawing: 600 unseen tasks, MAML and its rivals",

@@ -47,7 +47,9 @@ METHODS = (
     learner("maml"),
     learner("meta-sgd"),
     dataclasses.replace(learner("maml", hidden=(256,), lr=5e-4), name="maml-encoder"),
+    learner("protonet"),
 )
+"""Prototypical networks read the support once: one step is all there is."""
 
 
 def text(directory: Path, report: Report) -> Outcome:
@@ -72,10 +74,10 @@ def intents(family: Text, directory: Path, report: Report) -> Outcome:
     for name, members in runs.items():
         result = evaluate(members, "test", TASKS, STEPS[-1], label=name)
         result.save(directory / name / "evaluation" / "test.safetensors")
-        curve = result.curve()[:, :, list(STEPS)]
+        curve = result.curve()
         seen = evaluate(members, "train", TASKS, STEPS[-1]).curve()[:, :, -1]
         gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone, plain)]
-        cells = [_percent(x) for x in np.moveaxis(curve, 2, 0)]
+        cells = [_percent(curve[:, :, k]) if k < curve.shape[2] else "" for k in STEPS]
         rows.append(
             (name, *cells, *(in_words(tuple(100 * np.array(g)), 1) for g in gains[1:]), _percent(seen))
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.base import Examples, HostFamily, SupervisedFamily, TaskFamily
     from adaptax.tasks.cartpole import CartPole
     from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
-    from adaptax.tasks.functions import Quadratic, Sinusoid
+    from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
@@ -35,6 +35,7 @@ __all__ = [
     "CartPoleMountainCar",
     "CorrelatedBandit",
     "Examples",
+    "Fourier",
     "GaussianBandit",
     "GridWorld",
     "GymnasiumFamily",
@@ -46,12 +47,14 @@ __all__ = [
     "Pendulum",
     "Perturbed",
     "PointNavigation",
+    "Polynomial",
     "Quadratic",
     "Recommender",
     "RecommenderSlates",
     "RestlessBandit",
     "Sinusoid",
     "SparsePointNavigation",
+    "Steps",
     "SupervisedFamily",
     "TabularMDP",
     "TaskFamily",
@@ -88,8 +91,11 @@ _PLACES = {
     "Text": "adaptax.tasks.text",
     "TwoStep": "adaptax.tasks.two_step",
     "Examples": "adaptax.tasks.base",
+    "Fourier": "adaptax.tasks.functions",
+    "Polynomial": "adaptax.tasks.functions",
     "Quadratic": "adaptax.tasks.functions",
     "Sinusoid": "adaptax.tasks.functions",
+    "Steps": "adaptax.tasks.functions",
     "SupervisedFamily": "adaptax.tasks.base",
     "from_arrays": "adaptax.tasks.arrays",
     "sentence_vectors": "adaptax.tasks.word_vectors",

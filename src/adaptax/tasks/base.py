@@ -149,6 +149,10 @@ class SupervisedFamily:
         """float32[F]: the hidden task in numbers, for decoders."""
         return None
 
+    def in_words(self, task: Task, x: np.ndarray) -> tuple[list[str], list[str]] | None:
+        """For reports: the names of a task's classes, and its inputs [n, ...] as texts; None: they have none."""
+        return None
+
     def prepared(self, x: np.ndarray) -> np.ndarray:
         """A user's inputs [n, ...] in the scale that learners of this family see."""
         return np.asarray(x, np.float32)

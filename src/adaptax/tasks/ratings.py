@@ -255,9 +255,22 @@ def _a_share(number: int, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
     return chosen
 
 
-def ratings_of(file: str) -> Ratings:
-    """Those of a user's own CSV, or MovieLens's where `file` is empty; read once in a process."""
-    return _own_file(file, Path(file).stat().st_mtime_ns) if file else _movielens()
+@dataclasses.dataclass(frozen=True)
+class OfRatings:
+    """What families of ratings share: where these come from."""
+
+    file: str = ""
+    """A CSV of your own with the columns user, item, rating and perhaps genres, as in NAME:my.csv; empty: MovieLens 100k."""
+
+    def __post_init__(self):
+        if self.file:
+            object.__setattr__(self, "file", str(Path(self.file).resolve()))
+            read_ratings(Path(self.file))  # a mistake in it is told before anything else is done
+
+    @property
+    def ratings(self) -> Ratings:
+        """Read once in a process."""
+        return _own_file(self.file, Path(self.file).stat().st_mtime_ns) if self.file else _movielens()
 
 
 @functools.lru_cache(maxsize=2)

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, get_args
 
 import jax
@@ -16,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from adaptax.errors import AdaptaxError, short
 from adaptax.tasks.base import Examples, Split, SupervisedFamily
-from adaptax.tasks.ratings import KNOWN, ML100K_CONTENT, Ratings, ratings_of, read_ratings
+from adaptax.tasks.ratings import KNOWN, ML100K_CONTENT, OfRatings, Ratings
 from adaptax.types import Box, Spec
 
 Cold = Literal["users", "items", "both"]
@@ -27,7 +26,7 @@ AS_NEW = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
-class Recommender(SupervisedFamily):
+class Recommender(OfRatings, SupervisedFamily):
     """A user is a task: from a few of his ratings the others are to be predicted (as Lee et al. 2019, MeLU).
 
     Without a file the ratings are MovieLens 100k's (downloaded; never part of this library). Training tasks are of 80% of the
@@ -36,8 +35,6 @@ class Recommender(SupervisedFamily):
     genres and year, and the user's age, sex and occupation; labels are stars above the mean.
     """
 
-    file: str = ""
-    """A CSV of your own with the columns user, item, rating and perhaps genres, as in recommender:my.csv; empty: MovieLens 100k."""
     shots: int = 10
     """Ratings that are known of a user."""
     queries: int = 10
@@ -54,9 +51,7 @@ class Recommender(SupervisedFamily):
             )
         if self.cold not in get_args(Cold):
             raise AdaptaxError(f"cold is one of {', '.join(get_args(Cold))}, not '{self.cold}'.")
-        if self.file:
-            object.__setattr__(self, "file", str(Path(self.file).resolve()))
-            read_ratings(Path(self.file))  # a mistake in it is told before anything else is done
+        super().__post_init__()
 
     @property
     def spec(self) -> Spec:
@@ -68,11 +63,6 @@ class Recommender(SupervisedFamily):
             "recommender", (KNOWN + content,), Box((-math.inf,), (math.inf,)), episode_steps=self.shots, support=self.shots,
             shared_tasks=self.cold == "items", ood=False,
         )  # fmt: skip
-
-    @property
-    def ratings(self) -> Ratings:
-        """Read once in a process."""
-        return ratings_of(self.file)
 
     @property
     def fingerprint(self) -> str:

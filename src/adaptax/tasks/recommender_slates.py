@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,13 +14,13 @@ from scipy.special import gammaln
 
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import Split, TaskFamily
-from adaptax.tasks.ratings import KNOWN, Ratings, ratings_of, read_ratings
+from adaptax.tasks.ratings import KNOWN, OfRatings, Ratings
 from adaptax.tasks.recommender import allowed
-from adaptax.types import Discrete, Outcome, Spec
+from adaptax.types import Candidates, Outcome, Spec
 
 
 @dataclasses.dataclass(frozen=True)
-class RecommenderSlates(TaskFamily):
+class RecommenderSlates(OfRatings, TaskFamily):
     """A user is a task. Each interaction offers some of the items that he has rated; the reward is the stars of the one chosen.
 
     An interaction is an episode of one step, a lifetime is `interactions` of them with one user. Observed are, for each item on the
@@ -29,8 +28,6 @@ class RecommenderSlates(TaskFamily):
     independently, without repetition within one. Users and items are divided as by `Recommender`; only known items are shown.
     """
 
-    file: str = ""
-    """A CSV of your own with the columns user, item, rating, as in recommender-slates:my.csv; empty: MovieLens 100k."""
     slate: int = 5
     """Items to choose from."""
     interactions: int = 20
@@ -41,25 +38,18 @@ class RecommenderSlates(TaskFamily):
             raise AdaptaxError(
                 f"Slates need at least two items and one interaction, not {self.slate} and {self.interactions}."
             )
-        if self.file:
-            object.__setattr__(self, "file", str(Path(self.file).resolve()))
-            read_ratings(Path(self.file))  # a mistake in it is told before anything else is done
+        super().__post_init__()
 
     @property
     def spec(self) -> Spec:
         return Spec(
             "recommender-slates",
-            (self.slate * KNOWN,),
-            Discrete(self.slate),
+            (self.slate, KNOWN),
+            Candidates(self.slate, KNOWN),
             episode_steps=1,
             episodes=self.interactions,
             ood=False,
         )
-
-    @property
-    def ratings(self) -> Ratings:
-        """Read once in a process."""
-        return ratings_of(self.file)
 
     @property
     def fingerprint(self) -> str:
@@ -82,18 +72,18 @@ class RecommenderSlates(TaskFamily):
 
     def reset(
         self, key: Key[Array, ""], task: Int[Array, ""]
-    ) -> tuple[Int[Array, " slate"], Float[Array, " d"]]:
+    ) -> tuple[Int[Array, " slate"], Float[Array, "slate d"]]:
         of_all = shown(self.ratings, None)
         rows, count = jnp.asarray(of_all.rows)[task], jnp.asarray(of_all.counts)[task]
         order = jnp.where(jnp.arange(len(rows)) < count, jax.random.uniform(key, rows.shape), 2.0)
         slate = rows[jax.lax.top_k(-order, self.slate)[1]]
-        return slate, jnp.asarray(self.ratings.known)[slate].reshape(-1)
+        return slate, jnp.asarray(self.ratings.known)[slate]
 
     def step(
         self, key: Key[Array, ""], state: Int[Array, " slate"], action: Int[Array, ""], task: Int[Array, ""]
     ) -> tuple[Int[Array, " slate"], Outcome]:
         stars = jnp.asarray(self.ratings.table.rating, jnp.float32)[state[action]]
-        same = jnp.asarray(self.ratings.known)[state].reshape(-1)
+        same = jnp.asarray(self.ratings.known)[state]
         return state, Outcome(same, stars, terminated=jnp.array(True), truncated=jnp.array(False))
 
     def optimal(self, task: Int[Array, ""]) -> Float[Array, ""]:

@@ -13,7 +13,7 @@ from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBan
 from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
-from adaptax.tasks.functions import Quadratic, Sinusoid
+from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
@@ -68,6 +68,11 @@ ENTRIES: dict[str, Entry] = {
         CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
     ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
+    "steps": Entry(Steps, "regression: a function of three hidden levels, from a few points"),
+    "polynomial": Entry(Polynomial, "regression: a polynomial of hidden coefficients, from a few points"),
+    "fourier": Entry(
+        Fourier, "regression: a sum of sines of hidden amplitudes and phases, from a few points"
+    ),
     "omniglot": Entry(Omniglot, "images: N handwritten characters, K drawings of each; real data"),
     "quadratic": Entry(Quadratic, "optimization: a random quadratic in ten dimensions, to be minimised"),
     "recommender": Entry(

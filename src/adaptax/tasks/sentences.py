@@ -87,6 +87,14 @@ class Corpus:
                 self._on_device = jnp.asarray(self._vectors, jnp.float16)
         return self._on_device
 
+    def sentences_of(self, vectors: Float[np.ndarray, "n d"]) -> list[str]:
+        """The sentences whose vectors these are."""
+        return [self.sentences[self._places[row.tobytes()]] for row in np.asarray(vectors, np.float16)]
+
+    @functools.cached_property
+    def _places(self) -> dict[bytes, int]:
+        return {row.tobytes(): i for i, row in enumerate(np.asarray(self._vectors, np.float16))}
+
     @functools.cached_property
     def fingerprint(self) -> str:
         record = [self.labels, self.test.tolist(), self.rows.tolist(), self.sentences]

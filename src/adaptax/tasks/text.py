@@ -93,7 +93,7 @@ class Text(SupervisedFamily):
             domain = jax.random.categorical(k_domain, jnp.where(jnp.asarray(usable), 0.0, -jnp.inf))
             allowed &= jnp.asarray(corpus.domain_of) == domain
         order = jax.random.uniform(k_labels, allowed.shape) + jnp.where(allowed, 0.0, 2.0)
-        return jnp.argsort(order)[: self.ways]
+        return jax.lax.top_k(-order, self.ways)[1]
 
     def examples(self, key: Key[Array, ""], task: Int[Array, " ways"], split: Split) -> Examples:
         corpus = self.corpus
@@ -109,7 +109,8 @@ class Text(SupervisedFamily):
         labels = jnp.broadcast_to(jnp.arange(len(rows), dtype=jnp.int32)[:, None], rows.shape)
         vectors = corpus.vectors()
         # In random order, so that the place of an example says nothing of its class.
-        order = jax.random.permutation(k_order, len(rows) * self.shots)
+        n = len(rows) * self.shots
+        order = jax.lax.top_k(jax.random.uniform(k_order, (n,)), n)[1]
         support, query = (
             tuple(x[:, part].reshape(-1) for x in (rows, labels, valid))
             for part in (slice(self.shots), slice(self.shots, None))
@@ -130,7 +131,11 @@ class Text(SupervisedFamily):
                 f"{number} sentences that express no intent are needed, and there are {len(rows)} for {split}; label more of "
                 f"them '{OUTSIDE}', or leave them out."
             )
-        return jax.random.choice(key, jnp.asarray(rows), (number,), replace=False)
+        return jnp.asarray(rows)[jax.lax.top_k(jax.random.uniform(key, rows.shape), number)[1]]
+
+    def in_words(self, task: Int[Array, " ways"], x: np.ndarray) -> tuple[list[str], list[str]]:
+        names = [self.corpus.labels[i][0] for i in np.asarray(task)] + ["none of these"] * self.outside
+        return names, self.corpus.sentences_of(x)
 
     def prepared(self, x: np.ndarray) -> np.ndarray:
         """Vectors [n, 256] of `sentence_vectors` as learners see them."""
@@ -157,6 +162,7 @@ def _drawn(
 ) -> tuple[Int[Array, "ways number"], Bool[Array, "ways number"]]:
     """So many of the first `counts` rows of each class, without repetition; those that only fill up come last."""
     there = jnp.arange(rows.shape[1]) < counts[:, None]
-    order = jnp.argsort(jnp.where(there, jax.random.uniform(key, rows.shape), 2.0), axis=1)[:, :number]
+    dice = jnp.where(there, jax.random.uniform(key, rows.shape), 2.0)
+    order = jax.lax.top_k(-dice, min(number, dice.shape[1]))[1]
     order = jnp.pad(order, ((0, 0), (0, number - order.shape[1])))
     return jnp.take_along_axis(rows, order, 1), jnp.arange(number) < counts[:, None]

@@ -28,7 +28,7 @@ from adaptax.collection.predictor import Predictor
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily, SupervisedFamily
-from adaptax.types import Box, Discrete, MultiDiscrete, Spec, TrainState
+from adaptax.types import Box, Candidates, Discrete, MultiDiscrete, Spec, TrainState
 
 FORMAT = "adaptax-run-1"
 KEPT_CHECKPOINTS = 2
@@ -238,7 +238,7 @@ def run_folders(directory: Path | str) -> list[Path]:
     return [path.parent for path in seeds]
 
 
-_SPACES = {"discrete": Discrete, "multi_discrete": MultiDiscrete, "box": Box}
+_SPACES = {"candidates": Candidates, "discrete": Discrete, "multi_discrete": MultiDiscrete, "box": Box}
 
 
 def _spec_to_json(spec: Spec) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class MyTasks(TaskFamily):
         return Spec(
             name="jax-carts",  # in tables and folders
             observation=(2,),  # the shape of an observation: position, speed
-            action=Box(low=(-1.0,), high=(1.0,)),  # or Discrete(n), or MultiDiscrete((n, m))
+            action=Box(low=(-1.0,), high=(1.0,)),  # or Discrete(n), MultiDiscrete((n, m)), Candidates(n, k)
             episode_steps=self.episode_steps,  # an episode that is still running then is cut off
             episodes=2,  # episodes in a lifetime of learners that remember (rl2)
             features=1,  # the length of `features(task)`; 0: there are none

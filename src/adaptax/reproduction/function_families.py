@@ -1,0 +1,53 @@
+"""Steps, polynomials and sums of sines from ten points: does MAML adapt to more than sine waves?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptax.algorithms.registry import ENTRIES
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
+from adaptax.reproduction.gradient_methods import WAVES, Method, difference, in_words, trained
+from adaptax.reproduction.learning import SEEDS
+from adaptax.tasks.functions import Fourier, Functions, Polynomial, Steps
+from adaptax.training.train import Report
+
+FAMILIES: tuple[Functions, ...] = (Steps(), Polynomial(), Fourier())
+STEPS = (0, 1, 5, 10)
+"""Adaptation steps after which the error is told."""
+UPDATES = 3000
+
+
+def function_families(directory: Path, report: Report) -> Outcome:
+    """MAML and Meta-SGD on each family, beside one network for all its functions."""
+    found = Outcome([], [], [])
+    for family in FAMILIES:
+        runs = {
+            name: trained(Method(name, config, UPDATES), family, directory / family.name, report)
+            for name in ("maml", "meta-sgd", "multi-task")
+            if (config := ENTRIES[name].supervised)
+        }
+        alone = evaluate(runs["multi-task"], "test", WAVES, 0).curve()[:, :, 0]
+        rows, claims = [], []
+        for name in ("maml", "meta-sgd"):
+            curve = evaluate(runs[name], "test", WAVES, STEPS[-1]).curve()[:, :, list(STEPS)]
+            gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone)]
+            rows.append((name, *(f"{-x:.3f}" for x in curve.mean((0, 1))), *(in_words(g, 2) for g in gains)))
+            claims.append(
+                Claim(
+                    f"{family.name}, {name}: the adapted error is below its unadapted one by {in_words(gains[0], 2)} and below "
+                    f"the multi-task network's by {in_words(gains[1], 2)}",
+                    min(low for _, low, _ in gains) > 0,
+                )
+            )
+        rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(STEPS) + 1)))
+        table = Table(
+            f"{family.name}, {family.shots} points: mean squared error over {SEEDS} seeds × {WAVES} unseen functions",
+            ("", *(f"{k} step{'s' * (k != 1)}" for k in STEPS), "gain on unadapted", "gain on multi-task"),
+            rows,
+            "Trained with five steps.",
+        )
+        folders = [run.directory for members in runs.values() for run in members if run.directory]
+        found += Outcome([table], claims, folders)
+    return found
