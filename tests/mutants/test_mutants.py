@@ -286,15 +286,15 @@ OF_ALL = {
         lambda: test_borders.check_lifetime_values("budget"),
     ),
     "memory runs on in rows that are not valid": Mutant(
-        "adaptax.networks.layers:GRU.unroll",
-        "jnp.where(kept, _cell(self.recurrent, self.bias, h, wx), h)",
-        "_cell(self.recurrent, self.bias, h, wx)",
+        "adaptax.networks.layers:Cell.unroll",
+        "jnp.where(kept, self.advance(state, wx), state)",
+        "self.advance(state, wx)",
         fast_path,
     ),
     "the gradient of a GRU stops at each step": Mutant(
-        "adaptax.networks.layers:GRU.unroll",
-        "_cell(self.recurrent, self.bias, h, wx)",
-        "_cell(self.recurrent, self.bias, jax.lax.stop_gradient(h), wx)",
+        "adaptax.networks.layers:Cell.unroll",
+        "self.advance(state, wx)",
+        "self.advance(jax.lax.stop_gradient(state), wx)",
         fast_path,
     ),
     "the step-by-step path forgets at an episode's border": Mutant(

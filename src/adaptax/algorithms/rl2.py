@@ -13,12 +13,13 @@ Bad at: long lifetimes, and tasks unlike those it was trained on, to which it ca
 
 Where we depart from the paper: PPO instead of TRPO (as in its authors' own later runs), one network with two heads
 instead of two networks (`shared=False` is not offered), rewards and observations at unit scale; on request a layer before the
-memory (`embedding`) and layers between it and the action (`policy_hidden`).
+memory (`embedding`) and layers between it and the action (`policy_hidden`), another memory cell, other activations.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -30,9 +31,9 @@ from adaptax.algorithms.memory_ppo import MemoryPPO, MemoryPPOAlgorithm
 from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size, trial_inputs, trial_inputs_size
 from adaptax.networks.heads import Heads, first_log_std
-from adaptax.networks.layers import GRU, MLP, Dense
+from adaptax.networks.layers import ACTIVATIONS, CELLS, MLP, Activation, Cell, Dense, LayerNorm
 from adaptax.networks.normaliser import Normaliser
-from adaptax.types import Spec, Step
+from adaptax.types import Out, Spec, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,26 +41,36 @@ class RL2(MemoryPPO):
     """RL²: a recurrent policy whose memory outlives the episode, trained by PPO on the return of the lifetime."""
 
     hidden: int = 64
-    """Units of the GRU."""
+    """Units of the memory cell."""
     embedding: int = 0
-    """Units of a layer between what is seen and the GRU; 0: none."""
+    """Units of a layer between what is seen and the memory cell; 0: none."""
     policy_hidden: tuple[int, ...] = ()
     """Units of the layers between the memory and the action, which find in it what the present state asks for."""
+    cell: Literal["gru", "lstm", "mgu"] = "gru"
+    """The memory: gated recurrent unit, long short-term memory, or minimal gated unit (Zhou et al. 2016)."""
+    activation: Activation = "relu"
+    """Of the layers before and after the memory."""
+    normalization: Literal["none", "layer"] = "none"
+    """"layer": what is read of the memory, and the layers before and after it, are normalised over their units."""
 
     def build(self, spec: Spec) -> MemoryPPOAlgorithm:
         """The algorithm for a family's spec; AdaptaxError where its tasks are labelled examples."""
         require_environments(spec, "RL²")
         learner = RL2Learner(
-            spec=spec, hidden=self.hidden, embedding=self.embedding, policy_hidden=self.policy_hidden
-        )
+            spec=spec, hidden=self.hidden, embedding=self.embedding, policy_hidden=self.policy_hidden, cell=self.cell,
+            activation=self.activation, normalized=self.normalization == "layer",
+        )  # fmt: skip
         return MemoryPPOAlgorithm(self, spec, learner, max(self.hidden, self.embedding, *self.policy_hidden))
 
 
 class Network(Heads):
     """Theta."""
 
-    gru: GRU
+    gru: Cell
+    """The memory, whichever cell it is."""
     embedding: Dense | None
+    norms: tuple[LayerNorm, ...]
+    """Of the embedding, where there is one, and of what is read of the memory; none where they are not normalised."""
 
 
 class RL2Learner(Learner):
@@ -67,6 +78,9 @@ class RL2Learner(Learner):
     hidden: int = eqx.field(static=True)
     embedding: int = eqx.field(static=True)
     policy_hidden: tuple[int, ...] = eqx.field(static=True)
+    cell: str = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
+    normalized: bool = eqx.field(static=True)
 
     def init(self, key: Key[Array, ""]) -> Network:
         k1, k2, k3 = jax.random.split(key, 3)
@@ -75,29 +89,45 @@ class RL2Learner(Learner):
             embedding=Dense(n_in, self.embedding, 2.0**0.5, jax.random.fold_in(key, 3))
             if self.embedding
             else None,
-            gru=GRU(self.embedding or n_in, self.hidden, k1),
-            policy=MLP(self.hidden, self.policy_hidden, self.spec.action.size, k2, jax.nn.relu),
+            norms=tuple(LayerNorm(n) for n in (self.embedding, self.hidden) if n) if self.normalized else (),
+            gru=CELLS[self.cell](self.embedding or n_in, self.hidden, k1),
+            policy=MLP(
+                self.hidden,
+                self.policy_hidden,
+                self.spec.action.size,
+                k2,
+                ACTIVATIONS[self.activation],
+                normalized=self.normalized,
+            ),
             value=Dense(self.hidden, 1, 1.0, k3),
             log_std=first_log_std(self.spec.action),
             normaliser=Normaliser.of(observation_size(self.spec)),
         )
 
-    def remember(self, theta: Network) -> Float[Array, " hidden"]:
-        return jnp.zeros((self.hidden,))
+    def remember(self, theta: Network) -> Float[Array, " state"]:
+        return jnp.zeros((theta.gru.state_size,))
 
     def act(self, theta, fast, memory, step, key):
         h = theta.gru(memory, self.inputs(theta, step))
-        return theta.say(self.spec.action, h, step), h
+        return self.says(theta, h, step), h
 
     def unroll(self, theta, fast, memory, steps, stream_key):
         x = jax.vmap(lambda s: self.inputs(theta, s))(steps)
         hs = theta.gru.unroll(memory, x, steps.valid)
-        return jax.vmap(lambda h, s: theta.say(self.spec.action, h, s))(hs, steps), hs[-1]
+        return jax.vmap(lambda h, s: self.says(theta, h, s))(hs, steps), hs[-1]
+
+    def says(self, theta: Network, memory: Float[Array, " state"], step: Step) -> Out:
+        """Of a memory that has seen the step."""
+        h = theta.gru.read(memory)
+        return theta.say(self.spec.action, theta.norms[-1](h) if self.normalized else h, step)
 
     def inputs(self, theta: Network, step: Step) -> Float[Array, " n"]:
-        """What the GRU is given."""
+        """What the memory cell is given."""
         x = trial_inputs(self.spec, theta.normaliser, step)
-        return x if theta.embedding is None else jax.nn.relu(theta.embedding(x))
+        if theta.embedding is None:
+            return x
+        x = theta.embedding(x)
+        return ACTIVATIONS[self.activation](theta.norms[0](x) if self.normalized else x)
 
     def belief(self, theta, fast, memory):
-        return memory
+        return theta.gru.read(memory)
