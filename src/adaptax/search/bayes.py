@@ -27,29 +27,34 @@ from adaptax.search.strategy import Request, unmet
 @dataclasses.dataclass(frozen=True)
 class Bayes:
     startup: int = 8
-    """Trials drawn evenly before the first that is not."""
+    """Trials drawn evenly before the first that is not, or a third of all where that is fewer."""
     candidates: int = 24
     """Drawn from ℓ for a proposal."""
 
     def needs(self, request: Request, workers: int) -> int:
-        return 0 if request.number < self.startup else max(1, request.number - workers + 1)
+        return 0 if request.number < self.first(request) else max(1, request.number - workers + 1)
 
     def propose(self, request: Request, rng: np.random.Generator) -> Proposal | None:
         if request.number >= request.trials:
             return None
         optuna = imported()
-        if request.number < self.startup:
+        if request.number < self.first(request):
             return Proposal(unmet(request, rng, lambda: request.space.sample(rng)), request.updates)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `multivariate`
             sampler = optuna.samplers.TPESampler(
-                n_startup_trials=1, n_ei_candidates=self.candidates, multivariate=True, seed=int(rng.integers(2**31))
+                n_startup_trials=1,
+                n_ei_candidates=self.candidates,
+                multivariate=True,
+                seed=int(rng.integers(2**31)),
             )
         study = optuna.create_study(
             directions=["maximize"] if request.cost is None else ["maximize", "minimize"], sampler=sampler
         )
         choices = request.space.choices
-        spread = {name: optuna.distributions.CategoricalDistribution(values) for name, values in choices.items()}
+        spread = {
+            name: optuna.distributions.CategoricalDistribution(values) for name, values in choices.items()
+        }
         for trial in request.history:
             values = [trial.score] if request.cost is None else [trial.score, trial.cost(request.cost)]
             told = all(map(math.isfinite, values))
@@ -65,6 +70,10 @@ class Bayes:
             return {name: params[name] for name in choices}
 
         return Proposal(unmet(request, rng, ask), request.updates)
+
+    def first(self, request: Request) -> int:
+        """So many trials are drawn evenly."""
+        return min(self.startup, max(2, request.trials // 3))
 
 
 def imported() -> Any:

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from adaptax import keys
 from adaptax.collection.agent import first_state
 from adaptax.collection.few_shot import draw_few_shot
+from adaptax.learner import QUERY_AXIS
 from adaptax.tasks.base import SupervisedFamily
 from adaptax.training.program import draw_tasks, lifetime_keys
 from adaptax.training.run import Run
 from adaptax.trees import index
 
 BLOCK_SECONDS = 0.02
-"""About how long one block of repetitions takes; the quickest of `BLOCKS` counts, which other work on the machine disturbed least."""
+"""About how long one block of repetitions takes; the quickest of `BLOCKS` counts, which other work disturbed least."""
 BLOCKS = 5
 
 
@@ -41,28 +42,24 @@ def latency(run: Run) -> tuple[float, float]:
             lambda: draw_few_shot(family, draw_tasks(family, key, "train", 1), lifetime_keys(key, 1), "train")
         )
         data = jax.tree.map(_zeros, shapes)
-        batch, query = jax.tree.map(lambda x: x[:1], data.support), index(data.query, (0, slice(1)))
-        fast = learner.begin(theta, keys.begin(key), None)
-
-        def answer(learner, theta, fast, query, key):
-            memory = learner.remember(theta)
-            return jax.vmap(lambda step: learner.act(theta, fast, memory, step, key)[0], axis_name="query")(query).dist
-
-        act = (answer, theta, fast, query)
+        batch, step = jax.tree.map(lambda x: x[:1], data.support), index(data.query, (0, 0))
+        fast, memory = learner.begin(theta, keys.begin(key), None), learner.remember(theta)
     else:
         state = first_state(learner, run.algorithm.test_layout(None), run.spec, theta, key)
-        fast, batch, row = state.fast, state.rows, index(state.rows, (0, 0))
+        fast, memory = state.fast, index(state.memory, 0)
+        batch, step = state.rows, index(state.rows, (0, 0))
 
-        def answer(learner, theta, fast, step, memory, key):
-            out, memory = learner.act(theta, fast, memory, step, key)
-            return out.dist, memory
-
-        act = (answer, theta, fast, row, index(state.memory, 0))
+    def act(learner, theta, fast, memory, step, key):
+        # Mapped over one example under the name that a transductive network normalises over.
+        say = lambda step: learner.act(theta, fast, memory, step, key)  # noqa: E731
+        out, after = jax.vmap(say, axis_name=QUERY_AXIS)(jax.tree.map(lambda x: x[None], step))
+        return out.dist, after
 
     def adapt(learner, theta, fast, batch, key):
         return learner.adapt(theta, fast, batch, key)
 
-    return 1e3 * _seconds(adapt, learner, theta, fast, batch, key), 1e6 * _seconds(act[0], learner, *act[1:], key)
+    in_adapting = _seconds(adapt, learner, theta, fast, batch, key)
+    return 1e3 * in_adapting, 1e6 * _seconds(act, learner, theta, fast, memory, step, key)
 
 
 def _zeros(shape: Any) -> Any:

@@ -6,9 +6,8 @@ of the oldest:
 
     parent = best of S drawn from the newest P        child = parent with one gene mutated
 
-Ageing forgets candidates that a lucky training put on top, which with a noisy score is most of the danger. `crossover` gives a child
-two such parents; without `ageing` the population is the best P so far: the two together are a genetic algorithm with truncation
-selection.
+Ageing forgets candidates that a lucky training put on top. `crossover` gives a child two such parents; without `ageing` the
+population is the best P so far: the two together are a genetic algorithm with truncation selection.
 
 Where we depart: no candidate is trained twice as long as there are others; with several processes a child may be born before its
 youngest relatives have been scored.
@@ -31,7 +30,7 @@ from adaptax.search.strategy import Request, unmet
 @dataclasses.dataclass(frozen=True)
 class Evolution:
     population: int = 8
-    """P"""
+    """P, or a third of the trials where that is fewer."""
     tournament: int = 3
     """S"""
     crossover: float = 0.0
@@ -40,15 +39,19 @@ class Evolution:
     """The population is the newest P candidates; False: the best."""
 
     def needs(self, request: Request, workers: int) -> int:
-        return 0 if request.number < self.population else max(1, request.number - workers + 1)
+        return 0 if request.number < self.first(request) else max(1, request.number - workers + 1)
 
     def propose(self, request: Request, rng: np.random.Generator) -> Proposal | None:
         if request.number >= request.trials:
             return None
-        if request.number < self.population:
+        if request.number < self.first(request):
             return Proposal(unmet(request, rng, lambda: request.space.sample(rng)), request.updates)
         alive = self.alive(request)
         return Proposal(unmet(request, rng, lambda: self.child(request, alive, rng)), request.updates)
+
+    def first(self, request: Request) -> int:
+        """P: so many trials are drawn evenly before the first child."""
+        return min(self.population, max(2, request.trials // 3))
 
     def alive(self, request: Request) -> list[Trial]:
         """The population."""
@@ -56,7 +59,7 @@ class Evolution:
         if not self.ageing:
             best = order([trial.score for trial in history], request.costs(history))
             history = [history[i] for i in reversed(best)]
-        return history[-self.population :]
+        return history[-self.first(request) :]
 
     def child(self, request: Request, alive: list[Trial], rng: np.random.Generator) -> Genes:
         """Of one parent or two, with one gene changed."""

@@ -7,8 +7,8 @@ on from their checkpoints:
 
 R is a full training, and n₀ the most candidates that cost no more than the search's budget, Σ_i n_i (r_i − r_{i−1}) ≤ trials × R.
 
-Good at: many candidates for the price of few. Bad at: architectures that begin slowly and end well; a score after little training must
-tell something of the score in the end.
+Good at: many candidates for the price of few. Bad at: architectures that begin slowly and end well: a score after little training
+must tell something of the score in the end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Halving:
 
     def needs(self, request: Request, workers: int) -> int:
         """A rung begins when the one before has ended."""
-        return self.place(request)[1] if self.place(request) else 0
+        place = self.place(request)
+        return 0 if place is None else place[1]
 
     def propose(self, request: Request, rng: np.random.Generator) -> Proposal | None:
         place = self.place(request)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
+
+Scores: TypeAlias = Sequence[float] | Float[np.ndarray, " n"]
 
 
-def front(scores: Sequence[float], costs: Sequence[float]) -> Bool[np.ndarray, " n"]:
-    """Which points no other one dominates: at least as high a score at no more cost, and better in one of them. NaN is dominated."""
+def front(scores: Scores, costs: Scores) -> Bool[np.ndarray, " n"]:
+    """Which points no other one dominates: at least as high a score at no more cost, and better in one. NaN is dominated."""
     y, x = np.asarray(scores, float), np.asarray(costs, float)
     no_worse = (y[:, None] >= y) & (x[:, None] <= x)
     better = (y[:, None] > y) | (x[:, None] < x)
     return ~(no_worse & better).any(0) & np.isfinite(y) & np.isfinite(x)
 
 
-def order(scores: Sequence[float], costs: Sequence[float] | None = None) -> Int[np.ndarray, " n"]:
+def order(scores: Scores, costs: Scores | None = None) -> Int[np.ndarray, " n"]:
     """Indices from the best to the worst, NaN last; the first of equal ones first.
 
     With costs, by non-dominated sorting (Goldberg 1989): the front, then the front of the others, and so on; by score within each.
@@ -33,4 +36,3 @@ def order(scores: Sequence[float], costs: Sequence[float] | None = None) -> Int[
             chosen = first[front(y[first], x[first])]
             layer[chosen], left[chosen] = number, False
     return np.lexsort((np.arange(len(y)), -y, layer))
-

@@ -70,7 +70,9 @@ def read_trials(directory: Path) -> dict[int, Trial]:
             break
         trials[trial.number], whole = trial, whole + len(line)
     if content[whole:].count(b"\n") > 1:
-        raise AdaptaxError(f"{path} was changed by hand: line {len(trials) + 1} is no trial; restore or delete it.")
+        raise AdaptaxError(
+            f"{path} was changed by hand: line {len(trials) + 1} is no trial; restore or delete it."
+        )
     if whole < len(content):
         with open(path, "rb+") as file:
             file.truncate(whole)

@@ -27,7 +27,7 @@ from adaptax.evaluation.evaluate import EVALUATION_SEED
 from adaptax.evaluation.result import Evaluation
 from adaptax.search.pareto import order
 from adaptax.search.record import COSTS, Proposal, Trial, append_trial, read_trials
-from adaptax.search.space import Genes, Space, identity, settings, space_of
+from adaptax.search.space import Genes, Space, identity, settings
 from adaptax.search.strategies import strategy
 from adaptax.search.strategy import Request, Strategy
 from adaptax.search.trial import SCORES, VALIDATION_SEED, Job, Measured, parts
@@ -86,7 +86,15 @@ class Plan:
         """AdaptaxError for values that make no sense."""
         check_types(self.config, self.family)
         check_hyperparameters(self.config)
-        for name, least in {"trials": 1, "updates": 1, "workers": 0, "tasks": 1, "finalists": 1, "seeds": 1, "seed": 0}.items():
+        for name, least in {
+            "trials": 1,
+            "updates": 1,
+            "workers": 0,
+            "tasks": 1,
+            "finalists": 1,
+            "seeds": 1,
+            "seed": 0,
+        }.items():
             if getattr(self, name) < least:
                 raise AdaptaxError(f"{name} must be {least} or more, not {getattr(self, name)}.")
         for name, there in {"score": SCORES, "cost": COSTS}.items():
@@ -138,7 +146,9 @@ class SearchProgress:
     seconds_left: float
 
 
-def search(plan: Plan, directory: Path, report: Callable[[SearchProgress], None] = lambda progress: None) -> Found:
+def search(
+    plan: Plan, directory: Path, report: Callable[[SearchProgress], None] = lambda progress: None
+) -> Found:
     """Searches, or goes on with a search; then trains the best architectures and the one made by hand anew, and tests them.
 
     AdaptaxError where the folder holds something else, or no trial succeeds.
@@ -155,7 +165,13 @@ class _Search:
     def __init__(
         self, plan: Plan, directory: Path, workers: Workers, interrupts: Interrupts, report: Callable[[SearchProgress], None]
     ):  # fmt: skip
-        self.plan, self.directory, self.workers, self.interrupts, self.report = plan, directory, workers, interrupts, report
+        self.plan, self.directory, self.workers, self.interrupts, self.report = (
+            plan,
+            directory,
+            workers,
+            interrupts,
+            report,
+        )
         self.strategy: Strategy = strategy(plan.strategy)
         self.done = read_trials(directory)
         self.measured: dict[str, Measured] = {}
@@ -198,7 +214,13 @@ class _Search:
         known = next((n for n in range(number) if n not in self.done), number)
         plan = self.plan
         needed = Request(
-            plan.space, plan.trials, plan.updates, number, history[:known], {identity(genes) for genes in self.met}, plan.cost
+            plan.space,
+            plan.trials,
+            plan.updates,
+            number,
+            history[:known],
+            {identity(genes) for genes in self.met},
+            plan.cost,
         )
         # No more than what is certain to have ended: proposals are the same however long each trial takes.
         certain = self.strategy.needs(needed, plan.workers)
@@ -231,7 +253,10 @@ class _Search:
     def finals(self) -> bool:
         """Trains and tests; False where it was interrupted before."""
         jobs = [
-            (name, seed) for name in self._names() for seed in self._seeds() if not self._kept(name, seed).is_file()
+            (name, seed)
+            for name in self._names()
+            for seed in self._seeds()
+            if not self._kept(name, seed).is_file()
         ]
         while jobs or self.workers.busy:
             while jobs and self.workers.free and not self._asked():
@@ -253,7 +278,9 @@ class _Search:
         """As they stand in the folder."""
         names, found = self._names(), []
         for name in names:
-            tests = [Evaluation.load(self._kept(name, seed).with_suffix(".safetensors")) for seed in self._seeds()]
+            tests = [
+                Evaluation.load(self._kept(name, seed).with_suffix(".safetensors")) for seed in self._seeds()
+            ]
             measured = [Measured(**json.loads(self._kept(name, seed).read_text())) for seed in self._seeds()]
             genes = names[name].genes if names[name] else None
             validation = names[name].score if names[name] else math.nan
@@ -286,21 +313,25 @@ class _Search:
         return self.interrupts.asked or self.stopped
 
     def _answers(self) -> list[tuple[Any, Answer]]:
-        """Those that have come; where the search was interrupted, the jobs are asked to stop, and what fails then does not count."""
+        """Those that have come; where the search was interrupted, jobs are asked to stop, and what fails then does not count."""
         if self._asked():
             self.workers.interrupt()
         found = self.workers.wait(LOOK_SECONDS)
         if any(state == "interrupted" for _, (state, _) in found):
             self.stopped = True
         if self._asked():
-            found = [(label, answer if answer[0] == "done" else ("interrupted", "")) for label, answer in found]
+            found = [
+                (label, answer if answer[0] == "done" else ("interrupted", "")) for label, answer in found
+            ]
         return found
 
     def _tell(self, last: str) -> None:
         plan, seconds = self.plan, time.perf_counter() - self.began
         best = finalists(self.in_order, plan)
         total = plan.updates * (plan.trials + (plan.finalists + 1) * plan.seeds)
-        spent = trained(self.in_order) + plan.updates * len(list((self.directory / "final").glob("*/test-*.json")))
+        spent = trained(self.in_order) + plan.updates * len(
+            list((self.directory / "final").glob("*/test-*.json"))
+        )
         left = seconds * max(0, total - spent) / max(1, self.spent_now)
         self.report(SearchProgress(len(self.done), spent / total, best[0] if best else None, last, left))
 
@@ -358,8 +389,3 @@ def _open(plan: Plan, directory: Path) -> None:
             f"{directory} holds another search, which differs in {', '.join(odd)}; name another folder, or give the same command "
             "to go on with it."
         )
-
-
-def plan_for(config: Config, family: AnyFamily, **fields: Any) -> Plan:
-    """A plan over the learner's whole space, unless told otherwise."""
-    return Plan(config, family, **({"space": space_of(config, family.spec)} | fields))

@@ -128,15 +128,6 @@ def described(genes: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value or '-'}" for name, value in words.items())
 
 
-def flags(genes: Mapping[str, Any]) -> list[str]:
-    """The words of `adaptax train` that set a candidate."""
-    words = []
-    for name, value in settings(genes).items():
-        values = value if isinstance(value, tuple) else (value,)
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return words
-
-
 def _allowed(name: str, values: tuple[str, ...], config: Config, spec: Spec) -> tuple[str, ...]:
     """Without what means one of the others, and what the family or the learner forbids."""
     if name != "normalization":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.result import Evaluation
 from adaptax.search.cost import latency, parameters
+from adaptax.search.workers import Interrupted
 from adaptax.tasks.base import AnyFamily, Split
 from adaptax.training.progress import silent
 from adaptax.training.train import train_or_resume
@@ -47,6 +47,22 @@ class Job:
     keep: Path | None = None
     """File for the evaluation."""
 
+    def run(self) -> Measured:
+        """Trains, from the directory's checkpoint on if there is one, evaluates, and measures.
+
+        Raises AdaptaxError where training diverges, Interrupted where it was stopped.
+        """
+        started = time.perf_counter()
+        run = train_or_resume(self.config, self.family, self.updates, self.seed, self.directory, silent)
+        if run.updates < self.updates:
+            raise Interrupted
+        result = evaluate(run, self.split, self.tasks, family=self.tested_on, seed=self.task_seed)
+        if self.keep is not None:
+            result.save(self.keep)
+        adapt_ms, act_us = latency(run)
+        seconds = time.perf_counter() - started
+        return Measured(scored(result), parameters(run), adapt_ms, act_us, run.env_steps, seconds)
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -59,10 +75,6 @@ class Measured:
     act_us: float
     env_steps: int
     seconds: float
-
-
-class Interrupted(Exception):
-    """A job stopped because it was asked to; what it trained is kept."""
 
 
 def parts(family: AnyFamily) -> tuple[AnyFamily, AnyFamily]:
@@ -79,31 +91,15 @@ def parts(family: AnyFamily) -> tuple[AnyFamily, AnyFamily]:
     return family, family
 
 
-def run_job(job: Job) -> Measured:
-    """Trains, from the directory's checkpoint on if there is one, evaluates, and measures.
-
-    Raises AdaptaxError where training diverges, Interrupted where it was stopped.
-    """
-    started = time.perf_counter()
-    run = train_or_resume(job.config, job.family, job.updates, job.seed, job.directory, silent)
-    if run.updates < job.updates:
-        raise Interrupted
-    result = evaluate(run, job.split, job.tasks, family=job.tested_on, seed=job.task_seed)
-    if job.keep is not None:
-        result.save(job.keep)
-    adapt_ms, act_us = latency(run)
-    return Measured(
-        scored(result), parameters(run), adapt_ms, act_us, run.env_steps, time.perf_counter() - started
-    )
-
-
 def scored(result: Evaluation) -> dict[str, float]:
     """A number for each of `SCORES`."""
     curve = result.curve()
-    found = {"adapted": float(curve[:, :, -1].mean()), "curve": float(curve.mean()), "worst-tenth": result.worst_tenth()}
+    found = {
+        "adapted": float(curve[:, :, -1].mean()),
+        "curve": float(curve.mean()),
+        "worst-tenth": result.worst_tenth(),
+    }
     assert found.keys() == SCORES.keys()
     if not np.isfinite(list(found.values())).all():
         raise AdaptaxError("its scores are not finite")
     return found
-
-

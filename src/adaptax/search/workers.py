@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 from multiprocessing import connection
-from typing import Any
+from typing import Any, Protocol
 
 from adaptax.collection.workers import exit_if_unguarded
 from adaptax.errors import AdaptaxError, told
@@ -19,7 +19,19 @@ STOP_SECONDS = 10.0
 """How long a process may take to save what it has trained, before it is killed."""
 
 Answer = tuple[str, Any]
-"""("done", Measured), ("failed", a sentence) or ("interrupted", "")."""
+"""("done", what the job gave), ("failed", a sentence) or ("interrupted", "")."""
+
+
+class Interrupted(Exception):
+    """A job stopped because it was asked to; what it trained is kept."""
+
+
+class Job(Protocol):
+    """Picklable."""
+
+    def run(self) -> Any:
+        """The answer, picklable. Raises AdaptaxError where it fails, Interrupted where it was asked to stop."""
+        ...
 
 
 class Workers:
@@ -41,7 +53,7 @@ class Workers:
         """Whether an answer is to come."""
         return bool(self._here) or any(p.label is not None for p in self._processes)
 
-    def submit(self, label: Any, job: Any) -> None:
+    def submit(self, label: Any, job: Job) -> None:
         """Begins a job; its answer will carry the label."""
         if not self._number:
             self._here.append((label, _answer(job)))
@@ -86,7 +98,7 @@ class _Process:
         self._process.start()
         other.close()  # so that its end is seen here
 
-    def submit(self, label: Any, job: Any) -> None:
+    def submit(self, label: Any, job: Job) -> None:
         if not self._process.is_alive():
             self._start()
         self.label = label
@@ -109,7 +121,9 @@ class _Process:
         except (EOFError, OSError):
             self._process.join(STOP_SECONDS)
             code = self._process.exitcode
-            how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+            how = (
+                f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+            )
             answer = ("failed", f"its process {how}")
             self._start()
         label, self.label = self.label, None
@@ -134,7 +148,11 @@ class _Process:
 
 def _work(pipe: connection.Connection, index: int, number: int) -> None:
     """In the process: job after job, until there is none, or the searching process has gone."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cores = (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else list(range(os.cpu_count() or 1))
+    )
     mine = cores[index % len(cores) :: number] or cores[:1]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, mine)
@@ -153,14 +171,12 @@ def _work(pipe: connection.Connection, index: int, number: int) -> None:
             pipe.send(answer)
 
 
-def _answer(job: Any) -> Answer:
+def _answer(job: Job) -> Answer:
     """Of one job."""
-    import jax
-
-    from adaptax.search.trial import Interrupted, run_job
+    import jax  # not sooner: threads are counted when it starts
 
     try:
-        return "done", run_job(job)
+        return "done", job.run()
     except Interrupted:
         return "interrupted", ""
     except AdaptaxError as error:
