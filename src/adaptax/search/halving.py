@@ -13,6 +13,7 @@ must tell something of the score in the end.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from typing import NamedTuple
 
@@ -70,5 +71,9 @@ class Halving:
         def numbers(n: int) -> list[int]:
             return [max(1, n // self.factor**i) for i in range(self.rungs)]
 
-        fitting = [n for n in range(1, most + 1) if np.dot(numbers(n), steps) <= trials * updates]
-        return [Rung(n, r) for n, r in zip(numbers(max(fitting, default=1)), lengths, strict=True)]
+        def cost(n: int) -> int:
+            return int(np.dot(numbers(n), steps))
+
+        # It grows with n: the last that does not cost more than there is.
+        n = max(1, bisect.bisect_right(range(1, most + 1), trials * updates, key=cost))
+        return [Rung(n, r) for n, r in zip(numbers(n), lengths, strict=True)]

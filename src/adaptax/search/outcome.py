@@ -77,8 +77,8 @@ def finalists_table(found: Found) -> Table:
     plan = found.plan
     note = (
         f"{measure_in_words(found.finalists[0].test)} after adaptation: mean over {plan.tasks} test tasks, which the search never "
-        f"met, and {plan.seeds} seeds of training, with its bootstrap interval. Chosen by: the score on validation tasks, of the seed "
-        "that the search trained with; it is the best of many, and so too good. Times: of one task, compiled."
+        f"met, and {plan.seeds} seeds of training, with its bootstrap interval. Chosen by: the score on validation tasks, of the "
+        "search's own seed; it is the best of many, and so too good. Times: of one task, compiled."
     )
     columns = [
         "architecture",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence, Set
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Request:
         return None if self.cost is None else [trial.cost(self.cost) for trial in trials]
 
 
+@runtime_checkable
 class Strategy(Protocol):
     def needs(self, request: Request, workers: int) -> int:
         """How many of the first trials must have ended before this one can be proposed."""

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 from multiprocessing import connection
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from adaptax.collection.workers import exit_if_unguarded
 from adaptax.errors import AdaptaxError, told
@@ -26,6 +26,7 @@ class Interrupted(Exception):
     """A job stopped because it was asked to; what it trained is kept."""
 
 
+@runtime_checkable
 class Job(Protocol):
     """Picklable."""
 
