@@ -87,11 +87,9 @@ class ConvBlock(eqx.Module):
         if self.normalization == "layer":
             y = y - y.mean()
             y = y * jax.lax.rsqrt(jnp.square(y).mean() + EPS)
-        statistics = self.unread()
-        if self.normalization == "batch":
-            statistics = source if isinstance(source, Statistics) else statistics_of(y, source)
-        gain = self.scale * jax.lax.rsqrt(statistics.variance + EPS)
-        y = activation(y * gain + (self.shift - statistics.mean * gain))
+        of = source if self.normalization == "batch" else self.unread()
+        y, statistics = normalised(y, self.scale, self.shift, of)
+        y = activation(y)
         return halved(y) if self.max_pool else y, statistics
 
     def unread(self) -> Statistics:
@@ -99,7 +97,33 @@ class ConvBlock(eqx.Module):
         return Statistics(jnp.zeros_like(self.shift), jnp.ones_like(self.shift))
 
 
-class ConvNet(eqx.Module):
+class ImageNetwork(eqx.Module):
+    """An image ↦ features, by layers that are told where their statistics come from."""
+
+    @property
+    def features(self) -> int:
+        """Their number."""
+        raise NotImplementedError
+
+    def __call__(
+        self, x: Float[Array, " n"], source: Source
+    ) -> tuple[Float[Array, " features"], tuple[Statistics, ...]]:
+        """The features of a flattened image, and the statistics of each layer that they were normalised by."""
+        raise NotImplementedError
+
+    def unread(self) -> tuple[Statistics, ...]:
+        """What stands for the statistics of examples as long as there are none: mean 0 and variance 1."""
+        raise NotImplementedError
+
+    def over(
+        self, xs: Float[Array, "examples n"], valid: Bool[Array, " examples"]
+    ) -> tuple[Float[Array, "examples features"], tuple[Statistics, ...]]:
+        """The same of several images, normalised by their own statistics."""
+        one = lambda x, valid: self(x, Batch("examples", valid))  # noqa: E731
+        return jax.vmap(one, axis_name="examples", out_axes=(0, None))(xs, valid)
+
+
+class ConvNet(ImageNetwork):
     """Blocks of convolutions, and the mean over the positions that are left: an image ↦ features (Finn et al. 2017, §5.2)."""
 
     blocks: tuple[ConvBlock, ...]
@@ -139,13 +163,6 @@ class ConvNet(eqx.Module):
             found.append(statistics)
         return h.mean((0, 1)), tuple(found)
 
-    def over(
-        self, xs: Float[Array, "examples n"], valid: Bool[Array, " examples"]
-    ) -> tuple[Float[Array, "examples features"], tuple[Statistics, ...]]:
-        """The same of several images, normalised by their own statistics."""
-        one = lambda x, valid: self(x, Batch("examples", valid))  # noqa: E731
-        return jax.vmap(one, axis_name="examples", out_axes=(0, None))(xs, valid)
-
     def unread(self) -> tuple[Statistics, ...]:
         """What stands for the statistics of examples as long as there are none: mean 0 and variance 1."""
         return tuple(block.unread() for block in self.blocks)
@@ -170,6 +187,15 @@ def halved(x: Float[Array, "h w channels"]) -> Float[Array, "h2 w2 channels"]:
     x = jnp.maximum(rows[0], rows[-1])
     columns = [x[:, j : j + 2 * width - 1 : 2] for j in range(min(2, x.shape[1]))]
     return jnp.maximum(columns[0], columns[-1])
+
+
+def normalised(
+    y: Float[Array, "h w channels"], scale: Float[Array, " channels"], shift: Float[Array, " channels"], source: Batch | Statistics
+) -> tuple[Float[Array, "h w channels"], Statistics]:  # fmt: skip
+    """Mean 0 and variance 1 in each channel by the statistics of a source, then a gain and a shift; and these statistics."""
+    statistics = source if isinstance(source, Statistics) else statistics_of(y, source)
+    gain = scale * jax.lax.rsqrt(statistics.variance + EPS)
+    return y * gain + (shift - statistics.mean * gain), statistics
 
 
 def statistics_of(y: Float[Array, "h w channels"], source: Batch) -> Statistics:

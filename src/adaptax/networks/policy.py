@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from adaptax.networks.convolution import ConvNet, Source
+from adaptax.networks.convolution import ConvNet, ImageNetwork, Source
 from adaptax.networks.distributions import Distribution, from_outputs
 from adaptax.networks.layers import ACTIVATIONS, MLP, Activation, Connections
 from adaptax.types import Space
@@ -37,7 +37,7 @@ class Policy(eqx.Module):
     mlp: MLP
     log_std: Float[Array, " n"]
     space: Space = eqx.field(static=True)
-    convolutions: ConvNet | None
+    convolutions: ImageNetwork | None
     """Before the perceptron; None: there are none."""
 
     def __init__(
