@@ -13,6 +13,7 @@ from families import Corridor
 
 from adaptax.algorithms.maml import MAML
 from adaptax.errors import AdaptaxError
+from adaptax.evaluation.folder import run_summaries
 from adaptax.search import run as search_run
 from adaptax.search.halving import Halving
 from adaptax.search.outcome import outcome
@@ -122,8 +123,9 @@ def test_a_search_trains_scores_and_tests(tmp_path):
     assert found.trials[0].adapt_ms > 0 and found.trials[0].act_us > 0
     assert [f.name for f in found.finalists][-1] == "by hand"
     assert found.finalists[0].test.returns.shape[:2] == (1, 3)
-    result = outcome(found, tmp_path / "s")
+    result = outcome(found)
     assert len(result.tables) == 3 and len(result.plots) == 3
+    assert [len(run_summaries(folder)) for folder in result.folders] == [1, 1]
     json.dumps([dataclasses.asdict(p) for p in result.plots])
 
 

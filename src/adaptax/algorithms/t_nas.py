@@ -15,8 +15,9 @@ as any other by MAML:
 Good at: finding operations for a family in one training. Bad at: time and memory, for all operations are computed; what is decoded
 is another network than the mixture that was trained.
 
-Where we depart: one kind of cell, all nodes halved together, fewer operations, and one inner step instead of five; the meta-gradient is of
-first order by default, for all operations twice differentiated take long on a processor; α and w are stepped at once.
+Where we depart: one kind of cell, all nodes halved together, fewer operations, and one inner step instead of five; the
+meta-gradient is of first order by default, for all operations twice differentiated take long on a processor; α and w are stepped
+at once.
 """
 
 from __future__ import annotations
@@ -88,13 +89,7 @@ class TNAS:
             inner_max_norm=None, inner_steps=self.inner_steps, later_lr_factor=jnp.array(self.later_lr_factor),
             γ=jnp.array(1.0), λ=jnp.array(1.0),
         )  # fmt: skip
-        rows = (
-            spec.observation[0]
-            * spec.observation[1]
-            * self.channels
-            * (len(OPERATIONS) if not self.cell else 1)
-        )
-        return TNASAlgorithm(self, spec, learner, self.inner_steps, floats_per_row=rows)
+        return TNASAlgorithm(self, spec, learner)
 
 
 class TwoRates(UpdateRule):
@@ -126,6 +121,13 @@ class TNASLearner(GradientLearner):
 
 class TNASAlgorithm(FewShotAlgorithm):
     """MAML on both; its metrics tell how heavy each operation is before adaptation, from which the cell is decoded."""
+
+    def __init__(self, config: TNAS, spec: Spec, learner: TNASLearner):
+        positions = spec.observation[0] * spec.observation[1]
+        operations = 1 if config.cell else len(OPERATIONS)
+        super().__init__(
+            config, spec, learner, config.inner_steps, floats_per_row=positions * config.channels * operations
+        )
 
     def learn(self, state: TrainState, data: FewShot, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         state, metrics = super().learn(state, data, key)

@@ -16,7 +16,7 @@ from adaptax.checkpoint import write_atomically
 from adaptax.cli.output import show
 from adaptax.cli.reproduce import as_json
 from adaptax.cli.train import learner_arguments
-from adaptax.evaluation.folder import train_command
+from adaptax.evaluation.folder import run_summaries, train_command
 from adaptax.reports.html import write_report
 from adaptax.reports.numbers import duration
 from adaptax.reports.outcome import Scatter
@@ -88,7 +88,7 @@ class Search:
             print(f"Interrupted after {len(found.trials)} trials; all of them are kept in {directory}.")
             print("The same command goes on from there.")
             return 1
-        result = outcome(found, directory)
+        result = outcome(found)
         for table in result.tables[:1]:
             show(table)
         for claim in result.claims:
@@ -98,7 +98,11 @@ class Search:
                 path = directory / f"pareto-{plot.x_label.split()[-1]}.png"
                 scatter(plot).savefig(path, dpi=120)
         write_atomically(directory / "outcome.json", as_json(name, result).encode())
-        write_report(directory / "report.html", [], result)
+        write_report(
+            directory / "report.html",
+            [run for folder in result.folders for run in run_summaries(folder)],
+            result,
+        )
         best = plan.with_genes(found.finalists[0].genes or {})
         family = families.describe(self.family)
         print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +24,7 @@ COSTS_IN_WORDS = {
 }
 
 
-def outcome(found: Found, directory: Path) -> Outcome:
+def outcome(found: Found) -> Outcome:
     """Tables of the finalists, the trials and the space, and the Pareto plot."""
     plan, tables, claims = found.plan, [], []
     if found.finalists:
@@ -41,11 +40,7 @@ def outcome(found: Found, directory: Path) -> Outcome:
             )
         )
     tables += [trials_table(found.trials, plan), space_table(plan)]
-    runs = [
-        directory / "final" / f.name.replace(" ", "-") / f"seed-{s}"
-        for f in found.finalists
-        for s in seeds(plan)
-    ]
+    runs = [f.directory for f in found.finalists]
     plots = [plot for name in ("parameters", "adapt-ms") if (plot := pareto_plot(found.trials, name, plan))]
     return Outcome(tables, claims, runs, [*plots, progress_plot(found.trials, plan)])
 
@@ -53,11 +48,6 @@ def outcome(found: Found, directory: Path) -> Outcome:
 def last(finalist: Finalist) -> np.ndarray:
     """[S, M]: the score after adaptation."""
     return finalist.test.curve()[:, :, -1]
-
-
-def seeds(plan: Plan) -> range:
-    """Of the final trainings."""
-    return range(plan.seed + 1, plan.seed + 1 + plan.seeds)
 
 
 def finalists_table(found: Found) -> Table:

@@ -114,6 +114,8 @@ class Finalist:
     name: str
     genes: Genes | None
     """None: the one made by hand."""
+    directory: Path
+    """Of its trainings."""
     measured: list[Measured]
     """Of each seed."""
     test: Evaluation
@@ -275,19 +277,19 @@ class _Search:
         return not self._asked()
 
     def finalists(self) -> list[Finalist]:
-        """As they stand in the folder."""
-        names, found = self._names(), []
-        for name in names:
-            tests = [
-                Evaluation.load(self._kept(name, seed).with_suffix(".safetensors")) for seed in self._seeds()
-            ]
-            measured = [Measured(**json.loads(self._kept(name, seed).read_text())) for seed in self._seeds()]
-            genes = names[name].genes if names[name] else None
-            validation = names[name].score if names[name] else math.nan
-            found.append(Finalist(name, genes, measured, joined(tests, name), validation))
+        """As they stand in the folder; the evaluation of all seeds of each is kept where reports look for it."""
+        found = []
+        for place, (name, trial) in enumerate(self._names().items(), start=1):
+            paths = [self._kept(name, seed) for seed in self._seeds()]
+            label = BY_HAND if trial is None else f"found, number {place}"
+            test = joined([Evaluation.load(path.with_suffix(".safetensors")) for path in paths], label)
+            test.save(paths[0].parent / "evaluation" / "test.safetensors")
+            measured = [Measured(**json.loads(path.read_text())) for path in paths]
+            genes, validation = (None, math.nan) if trial is None else (trial.genes, trial.score)
+            found.append(Finalist(name, genes, paths[0].parent, measured, test, validation))
         return found
 
-    def _names(self) -> dict[str, Any]:
+    def _names(self) -> dict[str, Trial | None]:
         """Trial of each finalist, best first, by the name of its folder; None for the one made by hand."""
         best = finalists(self.in_order, self.plan)
         return {folder(trial.genes): trial for trial in best} | {BY_HAND: None}
