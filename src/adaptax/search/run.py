@@ -193,7 +193,7 @@ class _Search:
         while waiting or self.workers.busy:
             while waiting and self.workers.free and not self._asked():
                 request = self._request(number)
-                if not all(n in self.done for n in range(self.strategy.needs(request, self.plan.workers))):
+                if not all(n in self.done for n in range(self.strategy.needs(request, max(1, self.plan.workers)))):
                     break
                 proposal = self.strategy.propose(request, np.random.default_rng([self.plan.seed, number]))
                 if proposal is None:
@@ -225,7 +225,7 @@ class _Search:
             plan.cost,
         )
         # No more than what is certain to have ended: proposals are the same however long each trial takes.
-        certain = self.strategy.needs(needed, plan.workers)
+        certain = self.strategy.needs(needed, max(1, plan.workers))
         return dataclasses.replace(needed, history=history[: min(certain, known)])
 
     def _job(self, proposal: Proposal) -> Job:

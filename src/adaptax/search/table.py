@@ -130,7 +130,7 @@ def build_table(
 
     KeyboardInterrupt where it was interrupted.
     """
-    path, wanted = directory / "table.jsonl", [*space.all(), None]
+    path, wanted = directory / "table.jsonl", [None, *space.all()]
     header = json.loads(json.dumps({
         "config": dataclasses.asdict(config), "family": families.describe(family), "updates": updates,  # type: ignore[call-overload]
         "seeds": seeds, "tasks": tasks,
