@@ -12,6 +12,7 @@ import pytest
 from families import Corridor
 
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.folder import run_summaries
 from adaptax.search import run as search_run
@@ -113,9 +114,9 @@ def test_a_torn_line_is_cut_off_and_a_foreign_one_is_refused(tmp_path, monkeypat
 
 def test_a_search_trains_scores_and_tests(tmp_path):
     """The whole of it on a tiny family, in this process."""
-    config = MAML(tasks=2, streams=2, epochs=1)
+    config = RL2(tasks=2, hidden=4, epochs=1, minibatches=1)
     tiny = Plan(
-        config, Corridor(), Space({"depth": (1,), "width": (4, 8)}), "random", trials=1, updates=1, workers=0,
+        config, Corridor(), Space({"cell": ("lstm",), "hidden": (4, 8)}), "random", trials=1, updates=1, workers=0,
         tasks=3, finalists=1, seeds=1,
     )  # fmt: skip
     found = search(tiny, tmp_path / "s")
@@ -132,7 +133,7 @@ def test_a_search_trains_scores_and_tests(tmp_path):
 def test_searches_are_read_from_a_table():
     """A search pays for what it trains, and is judged by the seeds that it has not seen."""
     entries = [
-        Entry(g, [[0.0, i, 10.0 * i], [5.0, 5.0, 5.0]], [1.0 * i, 2.0 * i], 10, [1, 1])
+        Entry(g, [[0.0, 1.0 * i, 10.0 * i], [5.0, 5.0, 5.0]], [1.0 * i, 2.0 * i], 10, [1, 1])
         for i, g in enumerate(SPACE.all())
     ]
     table = Table(SPACE, (1, 3, 9), 2, entries, entries[0])

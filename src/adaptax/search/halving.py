@@ -6,6 +6,7 @@ on from their checkpoints:
     r_i = R η^(i − k + 1)      n_i = ⌊n₀ η^(−i)⌋      i = 0 … k − 1
 
 R is a full training, and n₀ the most candidates that cost no more than the search's budget, Σ_i n_i (r_i − r_{i−1}) ≤ trials × R.
+Where the space holds fewer, all of it is on the first rungs, and what is left of the budget keeps more on the later ones.
 
 Good at: many candidates for the price of few. Bad at: architectures that begin slowly and end well: a score after little training
 must tell something of the score in the end.
@@ -69,11 +70,11 @@ class Halving:
         steps = np.diff([0, *lengths])
 
         def numbers(n: int) -> list[int]:
-            return [max(1, n // self.factor**i) for i in range(self.rungs)]
+            return [min(most, max(1, n // self.factor**i)) for i in range(self.rungs)]
 
         def cost(n: int) -> int:
             return int(np.dot(numbers(n), steps))
 
         # It grows with n: the last that does not cost more than there is.
-        n = max(1, bisect.bisect_right(range(1, most + 1), trials * updates, key=cost))
+        n = max(1, bisect.bisect_right(range(1, most * self.factor**self.rungs), trials * updates, key=cost))
         return [Rung(n, r) for n, r in zip(numbers(n), lengths, strict=True)]

@@ -193,7 +193,9 @@ class _Search:
         while waiting or self.workers.busy:
             while waiting and self.workers.free and not self._asked():
                 request = self._request(number)
-                if not all(n in self.done for n in range(self.strategy.needs(request, max(1, self.plan.workers)))):
+                if not all(
+                    n in self.done for n in range(self.strategy.needs(request, max(1, self.plan.workers)))
+                ):
                     break
                 proposal = self.strategy.propose(request, np.random.default_rng([self.plan.seed, number]))
                 if proposal is None:
