@@ -323,7 +323,7 @@ FIGURES: dict[str, Figure] = {
         recommender_slates.slates,
     ),
     "search-navigation": Figure(
-        "architecture search for MAML on 2D navigation: strategies at equal budgets, 200 repeats read from a table",
+        "architecture search for MAML on 2D navigation: strategies at equal budgets, read from a table",
         "a claim of this library",
         25,
         architecture_search.search_navigation,
