@@ -60,7 +60,7 @@ NAVIGATION = Study(
     PointNavigation(),
     Space(
         {
-            "depth": (1, 2, 3),
+            "depth": (1, 2),
             "width": (8, 32),
             "activation": ("tanh", "relu"),
             "normalization": ("none", "layer"),
@@ -171,8 +171,8 @@ def outcome(study: Study, trained: Trained) -> Outcome:
         rows.append([name, *[number(float(value), places)] * len(study.budgets), *blank])
     note = (
         f"{measure}: means over {REPEATS} repeats of each search with each of {trained.seeds} seeds, read from a table of "
-        f"{len(trained.entries)} architectures that were all trained for {study.updates[-1]} meta-updates. Intervals are over seeds and "
-        "repeats, and say nothing of other spaces. Searches see validation scores of one seed; test scores are of the others."
+        f"{len(trained.entries)} architectures that were all trained for {study.updates[-1]} meta-updates. Intervals are over "
+        "seeds and repeats, and say nothing of other spaces. Searches see validation scores of one seed; test scores are those of others."
     )
     columns = [
         "strategy",
