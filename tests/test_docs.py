@@ -15,6 +15,7 @@ import pytest
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.cli import COMMANDS
 from adaptax.cli.arguments import parse
+from adaptax.cli.search import search_command
 from adaptax.cli.train import train_command
 from adaptax.reproduction.figures import FIGURES
 from adaptax.tasks.registry import ENTRIES as FAMILIES
@@ -98,11 +99,11 @@ def test_commands_are_understood(page):
 def understood(words: list[str]) -> None:
     """Raises AdaptaxError where the command line would not take these words."""
     command, rest = words[0], words[1:]
-    if command == "train":
+    if command in ("train", "search"):
         kind, _, own = rest[1].partition(":")  # a user's file lies elsewhere
         family = kind if kind in FAMILIES else "cartpole"
         assert own or rest[1] in FAMILIES
-        train_command([rest[0], family, *rest[2:]])
+        {"train": train_command, "search": search_command}[command]([rest[0], family, *rest[2:]])
     elif command in COMMANDS:
         module, _, attribute = COMMANDS[command][0].partition(":")
         found = parse(getattr(importlib.import_module(f"adaptax.cli.{module}"), attribute), rest, "adaptax")

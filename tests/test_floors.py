@@ -33,7 +33,7 @@ FLOORS = [
     {"collection"},
     {"outer"},
     {"algorithms"},
-    {"training", "evaluation", "reproduction"},
+    {"training", "evaluation", "search", "reproduction"},
     {"cli"},
     {"adaptax", "__main__"},  # the package's own face, which shows what users need
 ]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from adaptax.algorithms.reptile import Reptile
     from adaptax.algorithms.rl2 import RL2
     from adaptax.algorithms.snail import SNAIL
+    from adaptax.algorithms.t_nas import TNAS
     from adaptax.algorithms.transformer import Transformer
     from adaptax.algorithms.varibad import VariBAD
     from adaptax.collection.agent import Agent
@@ -60,6 +61,7 @@ __all__ = [
     "PEARL",
     "RL2",
     "SNAIL",
+    "TNAS",
     "AdaptaxError",
     "Agent",
     "AlgorithmDistillation",
@@ -109,6 +111,7 @@ _PLACES = {
     "Progress": "adaptax.training.progress",
     "ProtoNet": "adaptax.algorithms.protonet",
     "RL2": "adaptax.algorithms.rl2",
+    "TNAS": "adaptax.algorithms.t_nas",
     "ReBAL": "adaptax.algorithms.rebal",
     "Reptile": "adaptax.algorithms.reptile",
     "SNAIL": "adaptax.algorithms.snail",

@@ -25,6 +25,7 @@ PLACES = (
     "laws",
     "networks",
     "outer",
+    "search",
     "supervised",
     "tasks",
 )

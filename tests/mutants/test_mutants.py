@@ -28,6 +28,7 @@ from algorithms import (
     test_promp,
     test_protonet,
     test_rebal,
+    test_t_nas,
     test_varibad,
 )
 from collection import test_host
@@ -52,6 +53,7 @@ from mutants.harness import mutated
 from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
 from reports import test_answer_plots
+from search import test_strategies
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
     test_acrobot,
@@ -288,15 +290,15 @@ OF_ALL = {
         lambda: test_borders.check_lifetime_values("budget"),
     ),
     "memory runs on in rows that are not valid": Mutant(
-        "adaptax.networks.layers:GRU.unroll",
-        "jnp.where(kept, _cell(self.recurrent, self.bias, h, wx), h)",
-        "_cell(self.recurrent, self.bias, h, wx)",
+        "adaptax.networks.layers:Cell.unroll",
+        "jnp.where(kept, self.advance(state, wx), state)",
+        "self.advance(state, wx)",
         fast_path,
     ),
     "the gradient of a GRU stops at each step": Mutant(
-        "adaptax.networks.layers:GRU.unroll",
-        "_cell(self.recurrent, self.bias, h, wx)",
-        "_cell(self.recurrent, self.bias, jax.lax.stop_gradient(h), wx)",
+        "adaptax.networks.layers:Cell.unroll",
+        "self.advance(state, wx)",
+        "self.advance(jax.lax.stop_gradient(state), wx)",
         fast_path,
     ),
     "the step-by-step path forgets at an episode's border": Mutant(
@@ -1016,6 +1018,28 @@ OF_METHODS = {
         "of_chosen * (reward - mean)[:, None]",
         "0.0 * of_chosen",
         test_recommender_slates.check_policies,
+    ),
+    # architecture search
+    "a population never ages": Mutant(
+        "adaptax.search.evolution:Evolution.alive", "if not self.ageing:", "if True:", test_strategies.check_ageing
+    ),
+    "halving goes on with the first instead of the best": Mutant(
+        "adaptax.search.halving:Halving.propose",
+        "below[best[request.number - first]]",
+        "below[request.number - first]",
+        test_strategies.check_promotion,
+    ),
+    "halving pays again for what was trained": Mutant(
+        "adaptax.search.halving:Halving.schedule", "np.diff([0, *lengths])", "np.array(lengths)", test_strategies.check_schedule
+    ),
+    "a dominated candidate is on the front": Mutant(
+        "adaptax.search.pareto:front", "(no_worse & better).any(0)", "(no_worse & better).all(0)", test_strategies.check_front
+    ),
+    "a mixture adds its operations up": Mutant(
+        "adaptax.networks.cell:CellNetwork.edge", "weight * y", "y", test_t_nas.check_limit
+    ),
+    "the mixture goes the weights' step": Mutant(
+        "adaptax.algorithms.t_nas:TwoRates.step", 'endswith(".mixture")', 'endswith(".none")', test_t_nas.check_rates
     ),
 }  # fmt: skip
 """Of single methods and families."""

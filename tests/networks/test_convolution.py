@@ -68,3 +68,18 @@ def test_given_statistics_give_what_the_batch_gave():
     again, _ = jax.vmap(lambda x: net(x, statistics))(x)
     assert features.shape == (6, net.features) == (6, 4)
     np.testing.assert_allclose(features, again, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_connections_and_layer_normalisation_of_images(max_pool):
+    """What is handed on holds the image itself, halved; an image is normalised alone, whoever stands beside it."""
+    x = jax.random.normal(jax.random.key(1), (2, 5 * 5))
+    make = lambda **options: ConvNet((5, 5, 1), (3, 4), jax.random.key(0), max_pool=max_pool, **options)  # noqa: E731
+    dense = make(connections="dense", normalization="layer", kernel=5)
+    features, _ = dense.over(x, jnp.ones(2, bool))
+    assert features.shape == (2, dense.features) == (2, 8)
+    image = x[0].reshape(5, 5, 1)
+    seen = halved(halved(image)) if max_pool else image[::4, ::4]
+    np.testing.assert_allclose(features[0, :1], seen.mean((0, 1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dense(x[0], dense.unread())[0], features[0], rtol=1e-4, atol=1e-5)
+    assert make(connections="residual", normalization="none").over(x, jnp.ones(2, bool))[0].shape == (2, 4)

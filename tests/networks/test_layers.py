@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax.networks.layers import GRU, MLP, Dense
+from adaptax.networks.layers import CELLS, GRU, LSTM, MLP, Dense, MinimalGatedUnit
 from adaptax.networks.policy import Policy
 from adaptax.types import Box, Discrete
 
@@ -116,3 +116,55 @@ def test_the_deviation_is_bounded_below():
     policy = Policy(3, (), Box((-1.0,), (1.0,)), jax.random.key(2))
     narrow = eqx.tree_at(lambda p: p.log_std, policy, jnp.array([-50.0]))
     assert float(narrow(jnp.zeros(3)).log_std[0]) == -3.0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_at_once_is_the_cell_step_by_step(cell):
+    """A state passes unchanged through steps that do not count; its own weights reach what is read."""
+    _, xs, keep = data()
+    made = jax.jit(lambda key: CELLS[cell](N_IN, HIDDEN, key))(jax.random.key(0))
+    state = jax.random.normal(jax.random.key(1), (made.state_size,))
+    states = jax.jit(lambda s, xs: made.unroll(s, xs, jnp.asarray(keep)))(state, jnp.float32(xs))
+    for t in range(T):
+        state = made(state, jnp.float32(xs[t])) if keep[t] else state
+        np.testing.assert_allclose(states[t], state, atol=1e-5)
+    assert made.read(state).shape == (HIDDEN,)
+
+
+def test_lstm_and_minimal_gated_unit_are_the_equations():
+    h, xs, _ = data()
+    sigmoid = lambda a: 1.0 / (1.0 + np.exp(-a))  # noqa: E731
+    lstm = LSTM(N_IN, HIDDEN, jax.random.key(0))
+    i, f, o, g = np.split(np.asarray(lstm.input.weight) @ xs[0] + np.asarray(lstm.recurrent) @ h, 4)
+    c = sigmoid(f + 1.0) * xs[1, 0] + sigmoid(i) * np.tanh(g)
+    found = lstm(jnp.float32(np.concatenate([h, np.full(HIDDEN, xs[1, 0])])), jnp.float32(xs[0]))
+    np.testing.assert_allclose(found, np.concatenate([sigmoid(o) * np.tanh(c), c]), atol=1e-5)
+
+    unit = MinimalGatedUnit(N_IN, HIDDEN, jax.random.key(0))
+    (f_x, n_x), (f_h, n_h) = (
+        np.split(np.asarray(unit.input.weight) @ xs[0], 2),
+        np.split(unit.recurrent @ h, 2),
+    )
+    f = sigmoid(f_x + np.asarray(f_h))
+    n = np.tanh(n_x + f * np.asarray(n_h))
+    np.testing.assert_allclose(unit(jnp.float32(h), jnp.float32(xs[0])), (1 - f) * h + f * n, atol=1e-5)
+
+
+@pytest.mark.parametrize("connections", ["residual", "dense"])
+def test_connections_by_hand(connections):
+    """2 → 3 → 1 → 1, of which the second layer is narrower than the first."""
+    x = np.array([1.0, -2.0], np.float32)
+    mlp = MLP(2, (3, 1), 1, jax.random.key(0), jax.nn.relu, last_gain=1.0, connections=connections)
+    W1, W2, W3 = (np.asarray(layer.weight) for layer in mlp.layers)
+    h1 = np.maximum(W1 @ x, 0)
+    x1 = np.concatenate([x, h1]) if connections == "dense" else h1 + np.array([1.0, -2.0, 0.0])
+    h2 = np.maximum(W2 @ x1, 0)
+    x2 = np.concatenate([x1, h2]) if connections == "dense" else h2 + x1[:1]
+    np.testing.assert_allclose(mlp(jnp.asarray(x)), W3 @ x2, rtol=1e-4, atol=1e-5)
+
+
+def test_normalised_layers_have_mean_0_and_variance_1_before_the_activation():
+    mlp = MLP(3, (50,), 50, jax.random.key(0), lambda x: x, normalized=True)
+    mlp = eqx.tree_at(lambda m: m.layers[-1].weight, mlp, jnp.eye(50))
+    h = mlp(jnp.array([3.0, -1.0, 2.0]))
+    np.testing.assert_allclose([h.mean(), h.var()], [0.0, 1.0], atol=1e-3)

@@ -61,7 +61,7 @@ class TaskGenerator(eqx.Module):
 
     def begin(self, like: PyTree) -> Float[Array, "P hidden"]:
         """The hidden state of a new task."""
-        return jnp.zeros((ravel_pytree(like)[0].size, self.network.cell.hidden))
+        return jnp.zeros((ravel_pytree(like)[0].size, self.network.cell.state_size))
 
     def __call__(self, state: Float[Array, "P hidden"], gradient: T) -> tuple[Float[Array, "P hidden"], T]:
         state = jax.vmap(self.network.cell)(state, features(gradient))

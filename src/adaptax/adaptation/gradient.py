@@ -6,7 +6,7 @@ policy is trained, which is what each algorithm's own file is about.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,10 +23,8 @@ from adaptax.learner import QUERY_AXIS
 from adaptax.networks.convolution import Batch, Source, Statistics
 from adaptax.networks.encoding import network_input, observation_size
 from adaptax.networks.normaliser import Normaliser
-from adaptax.networks.policy import Policy
+from adaptax.networks.policy import Architecture, Policy
 from adaptax.types import Lifetime, Out, Step
-
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class GradientTheta(eqx.Module):
@@ -56,7 +54,7 @@ class GradientFast(eqx.Module):
 class GradientLearner(PolicyGradientLearner):
     """A policy θ, and one step of an update rule after each round: θ' = θ + U(∇L(θ; D))."""
 
-    activation: Literal["tanh", "relu"] = eqx.field(static=True)
+    architecture: Architecture = eqx.field(static=True)
     rule: UpdateRule
     first_order: bool = eqx.field(static=True)
     """The gradient counts as a constant, so that dθ'/dθ = I for SGD: no second derivatives."""
@@ -76,7 +74,7 @@ class GradientLearner(PolicyGradientLearner):
 
     def new_policy(self, key: Key[Array, ""]) -> Policy:
         size = network_input(self.spec)
-        return Policy(size, self.hidden, self.spec.action, key, ACTIVATIONS[self.activation])
+        return Policy(size, self.hidden, self.spec.action, key, self.architecture)
 
     @property
     def floats_of_a_step(self) -> int:

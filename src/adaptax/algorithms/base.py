@@ -119,6 +119,11 @@ def check_hyperparameters(config: Config) -> None:
                 raise AdaptaxError(f"{field.name} must be {choices}, not {value!r}.")
             continue
         several = typing.get_origin(wanted) is tuple
+        names = typing.get_args(typing.get_args(wanted)[0]) if several else ()
+        if names:
+            if not isinstance(value, tuple) or not set(value) <= set(names):
+                raise AdaptaxError(f"{field.name} must be a tuple of {', '.join(names)}, not {value!r}.")
+            continue
         if several and not isinstance(value, tuple):
             raise AdaptaxError(
                 f"{field.name} must be a tuple of whole numbers, like (64, 64), not {value!r}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from adaptax.adaptation.gradient import FromScratchLearner
 from adaptax.adaptation.learned_optimizer import LearnedOptimizer
 from adaptax.algorithms.base import Algorithm
 from adaptax.chunks import chunk_size
+from adaptax.networks.layers import Activation
+from adaptax.networks.policy import Architecture
 from adaptax.types import Layout, Metrics, Spec, TrainState
 
 
@@ -30,7 +32,7 @@ class InnerTraining:
     """Adaptation steps of an inner training."""
     hidden: tuple[int, ...] = (32,)
     """Units of the policy's hidden layers."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
     """Between the layers."""
     optimizer_hidden: int = 20
     """Units of the optimizer's recurrent network, which has one state for each parameter of the policy."""
@@ -56,8 +58,8 @@ class InnerTraining:
             self.context_features,
         )  # fmt: skip
         return FromScratchLearner(
-            spec=spec, hidden=self.hidden, activation=self.activation, rule=rule, first_order=False, head_only=False,
-            inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0), γ=jnp.array(self.gamma),
+            spec=spec, hidden=self.hidden, architecture=Architecture(self.activation), rule=rule, first_order=False,
+            head_only=False, inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0), γ=jnp.array(self.gamma),
             λ=jnp.array(self.gae_lambda), truncation=truncation,
         )  # fmt: skip
 

@@ -16,7 +16,10 @@ from adaptax.adaptation.gradient import GradientLearner
 from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.adaptation.update_rules import UpdateRule
 from adaptax.algorithms.base import Algorithm, check_transductive
+from adaptax.errors import AdaptaxError
 from adaptax.estimators.ppo import epochs_over_tasks
+from adaptax.networks.layers import Activation, Connections
+from adaptax.networks.policy import Architecture
 from adaptax.outer.post_adaptation import clipped_objective
 from adaptax.outer.robust import Objective, task_weights
 from adaptax.types import Layout, Lifetime, Metrics, Spec, TrainState
@@ -40,7 +43,7 @@ class Rounds:
     transductive: bool = False
     """Labelled images: the queries of a task are normalised by their own statistics, all together, and so tell of one another; else
     each by those of the support."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
     """Between the layers."""
     gamma: float = 0.99
     """Discount γ per step of an episode."""
@@ -63,13 +66,35 @@ class InnerLoop(Rounds):
     a long training goes astray: a policy that is sure of itself has gradients that one surprise makes enormous."""
     examples_max_norm: float = 0.0
     """The same on labelled examples, whose errors have units of their own."""
+    normalization: Literal["auto", "none", "layer", "batch"] = "auto"
+    """Of hidden layers before their activation: over a layer's units, or, of images, over a batch. "auto": none, and of images
+    over the batch."""
+    connections: Connections = "plain"
+    """Between hidden layers: one after another, each added to the one before, or each given all before it."""
+    kernel: int = 3
+    """Images: rows and columns of a convolution's patch, an odd number."""
+
+    def architecture(self, spec: Spec) -> Architecture:
+        """Of the policy's network; AdaptaxError where a family has no use for it."""
+        if not spec.images and (self.kernel != 3 or self.normalization == "batch"):
+            what = "kernel" if self.kernel != 3 else "normalization='batch'"
+            raise AdaptaxError(
+                f"'{spec.name}' has no labelled images, and {what} is for these alone; leave it out."
+            )
+        if self.kernel % 2 == 0:
+            raise AdaptaxError(f"kernel must be odd, not {self.kernel}.")
+        if self.transductive and self.normalization in ("none", "layer"):
+            raise AdaptaxError(
+                f"With normalization='{self.normalization}' no query is normalised by others; leave transductive out."
+            )
+        return Architecture(self.activation, self.normalization, self.connections, self.kernel)
 
     def learner(self, cls: type[GradientLearner], spec: Spec, rule: UpdateRule, **fields: Any) -> Any:
         """A learner of this class, with these hyperparameters."""
         max_norm = self.examples_max_norm if spec.supervised else self.inner_max_norm
         return cls(
-            spec=spec, transductive=check_transductive(self.transductive, spec), hidden=self.hidden, activation=self.activation,
-            rule=rule, inner_steps=self.inner_steps,
+            spec=spec, transductive=check_transductive(self.transductive, spec), hidden=self.hidden,
+            architecture=self.architecture(spec), rule=rule, inner_steps=self.inner_steps,
             inner_max_norm=jnp.array(max_norm) if max_norm else None,
             later_lr_factor=jnp.array(self.later_lr_factor), γ=jnp.array(self.gamma), λ=jnp.array(self.gae_lambda),
             **({"first_order": False, "head_only": False} | fields),

@@ -37,7 +37,6 @@ from jaxtyping import Array, Bool, Float, Key
 
 from adaptax import trees
 from adaptax.adaptation.fast_weights import ExampleGenerator, ExampleMemory, TaskGenerator, dealt
-from adaptax.adaptation.gradient import ACTIVATIONS
 from adaptax.adaptation.policy_gradient import PolicyGradientLearner
 from adaptax.algorithms.base import Algorithm, check_transductive
 from adaptax.algorithms.few_shot import FewShotAlgorithm, widest_layer
@@ -49,9 +48,9 @@ from adaptax.networks.augmented import augmented
 from adaptax.networks.convolution import IMAGE_CHANNELS, Batch, ConvNet, Source, Statistics
 from adaptax.networks.distributions import Distribution, from_outputs
 from adaptax.networks.encoding import observation_size
-from adaptax.networks.layers import MLP, Dense
+from adaptax.networks.layers import ACTIVATIONS, MLP, Activation, Dense
 from adaptax.networks.normaliser import Normaliser
-from adaptax.networks.policy import Policy
+from adaptax.networks.policy import Architecture, Policy
 from adaptax.types import Candidates, Discrete, Lifetime, Out, Spec, Step
 
 
@@ -137,7 +136,7 @@ class Examples(eqx.Module):
 
 
 class MetaNetLearner(PolicyGradientLearner):
-    activation: Any = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
     fast_layers: int = eqx.field(static=True)
     slots: int = eqx.field(static=True)
     embedding_hidden: tuple[int, ...] = eqx.field(static=True)
@@ -158,7 +157,7 @@ class MetaNetLearner(PolicyGradientLearner):
         if self.image_channels:
             convolutions = ConvNet(self.spec.observation, self.image_channels, jax.random.fold_in(key, 1))
             size = convolutions.features
-        base = Policy(size, self.hidden, actions, k_base, φ)
+        base = Policy(size, self.hidden, actions, k_base, Architecture(self.activation))
         embedding = MLP(size, self.embedding_hidden, self.representation, k_embedding, φ, last_gain=1.0)
         return MetaNetTheta(
             base, embedding, Dense(self.representation, actions.size, 1.0, k_head),

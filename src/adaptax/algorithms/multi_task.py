@@ -38,7 +38,7 @@ from adaptax.learner import Learner
 from adaptax.networks.encoding import observation_size
 from adaptax.networks.layers import MLP
 from adaptax.networks.normaliser import Normaliser
-from adaptax.networks.policy import Policy
+from adaptax.networks.policy import Architecture, Policy
 from adaptax.types import Layout, Lifetime, Metrics, Out, Spec, Step, TrainState
 
 
@@ -90,7 +90,7 @@ class MultiTask:
         lr = jnp.array(self.fine_tune_lr if self.fine_tune_steps else 0.0)
         return GradientLearner(
             # A network that adapts to no support has none to take statistics of: those of all examples that it is asked about.
-            spec=spec, transductive=spec.images, hidden=self.hidden, activation="relu",
+            spec=spec, transductive=spec.images, hidden=self.hidden, architecture=Architecture("relu"),
             rule=Adam(lr, jnp.array(0.9), jnp.array(0.999)),
             first_order=False, head_only=False,
             inner_max_norm=None, inner_steps=0, later_lr_factor=jnp.array(1.0),

@@ -26,6 +26,7 @@ from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.reptile import Reptile
 from adaptax.algorithms.rl2 import RL2
 from adaptax.algorithms.snail import SNAIL
+from adaptax.algorithms.t_nas import TNAS
 from adaptax.algorithms.transformer import Transformer
 from adaptax.algorithms.varibad import VariBAD
 from adaptax.errors import AdaptaxError, near
@@ -332,6 +333,15 @@ ENTRIES: dict[str, Entry] = {
         images=ProtoNet(hidden=IMAGE_CHANNELS),
         embedded=ProtoNet(hidden=(256,), lr=3e-4),
         paper_images=ProtoNet(tasks=1, hidden=IMAGE_CHANNELS, max_pool=True),
+    ),
+    "t-nas": Entry(
+        "MAML that searches the operations of a network over images, and adapts them (Lian et al. 2020)",
+        "gradient",
+        TNAS(),
+        learns_on=(),
+        supervised=TNAS(),
+        supervised_updates=500,
+        image_updates=500,
     ),
     "maml-dqn": Entry(
         "an initial Q-network that a few DQN steps make good (Finn et al. 2017; Mnih et al. 2015)",

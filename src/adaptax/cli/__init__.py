@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapt": ("adapt:Adapt", "take a trained learner to your own Gymnasium environment"),
     "new-family": ("new_family:NewFamily", "write a commented template of your own task family"),
     "check-family": ("check_family:CheckFamily", "check your family against the contract"),
+    "search": ("search:search_command", "search the architecture that adapts best over a family"),
     "reproduce": ("reproduce:Reproduce", "list and run the figures that this library reproduces"),
 }
 

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import equinox as eqx
 from tyro.conf import Positional, arg
@@ -23,6 +23,8 @@ from adaptax.tasks.base import AnyFamily
 from adaptax.training.run import Run, load_run, run_folders
 from adaptax.training.train import resume, train
 from adaptax.types import Spec
+
+O = TypeVar("O")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,29 +86,37 @@ class Train:
 
 
 def train_command(args: Sequence[str]) -> Train:
-    """The command that the arguments describe. Its flags depend on the algorithm and the family, which come first."""
-    prog = "adaptax train"
+    """The command that the arguments describe."""
+    return Train(*learner_arguments(Options, args, "adaptax train", "Meta-trains"))
+
+
+def learner_arguments(
+    options: type[O], args: Sequence[str], prog: str, does: str
+) -> tuple[O, Config, AnyFamily]:
+    """A command's own options, the learner's hyperparameters and the family that the arguments describe.
+
+    The flags depend on the algorithm and the family, which come first; `does` begins their description. AdaptaxError where there
+    are none such, or a flag has no effect.
+    """
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
-        parse(Options, args, prog)  # shows the help, or says what is missing
-        raise AdaptaxError(
-            "ALGORITHM and FAMILY come first: adaptax train ALGORITHM FAMILY --updates 100 ..."
-        )
+        parse(options, args, prog)  # shows the help, or says what is missing
+        raise AdaptaxError(f"ALGORITHM and FAMILY come first: {prog} ALGORITHM FAMILY --updates 100 ...")
     algorithms.entry(args[0])  # a wrong name is told before a wrong family
     family = families.make_family(args[1])
     config = _config(args[0], family.spec, args)
     unprefixed = arg(name="")
     fields: list[Any] = [
-        ("options", Annotated[Options, unprefixed]),
+        ("options", Annotated[options, unprefixed]),
         ("hyperparameters", Annotated[type(config), unprefixed], config),
     ]
     if dataclasses.is_dataclass(family):
         fields.append(("family", type(family), family))
     flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
-    flags.__doc__ = f"Meta-trains {args[0]} ({algorithms.entry(args[0]).summary}) on {family.spec.name}."
+    flags.__doc__ = f"{does} {args[0]} ({algorithms.entry(args[0]).summary}) on {family.spec.name}."
     found = parse(flags, args, prog)
-    command = Train(found.options, found.hyperparameters, getattr(found, "family", family))
-    _require_effect(command.hyperparameters, config, command.family.spec)
-    return command
+    family = getattr(found, "family", family)
+    _require_effect(found.hyperparameters, config, family.spec)
+    return found.options, found.hyperparameters, family
 
 
 def _require_effect(chosen: Config, usual: Config, spec: Spec) -> None:

@@ -34,7 +34,7 @@ class Agent:
         self.spec, self.layout = spec, layout
         self._learner, self._theta = learner, theta
         self._key = jax.random.key(seed)
-        self._state = _begin(learner, layout, spec, theta, self._key)
+        self._state = first_state(learner, layout, spec, theta, self._key)
         self._seen: tuple[Any, ...] | None = None
 
     @property
@@ -143,7 +143,7 @@ class Agent:
                 f"{path} was saved by an agent of another learner, or of this one before it was trained further; begin a new one."
             )
         self.layout = Layout(**facts["layout"])
-        self._state = _begin(self._learner, self.layout, self.spec, self._theta, self._key)
+        self._state = first_state(self._learner, self.layout, self.spec, self._theta, self._key)
         (key, state), _ = load_checkpoint(path, self._arrays())
         self._key, self._seen = key, None
         for name, value in state.items():
@@ -197,7 +197,7 @@ class _State:
     episodes: np.int32
 
 
-def _begin(learner: Learner, layout: Layout, spec: Spec, theta: Theta, key: jax.Array) -> _State:
+def first_state(learner: Learner, layout: Layout, spec: Spec, theta: Theta, key: jax.Array) -> _State:
     if learner.told:
         raise AdaptaxError(
             "This learner is an oracle, which must be told the task; it cannot meet an unknown one."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptax.algorithms import registry as algorithms
+from adaptax.algorithms.base import Config
 from adaptax.evaluation.answers import saved_answers
 from adaptax.evaluation.beliefs import saved_beliefs
 from adaptax.evaluation.result import Evaluation
@@ -16,6 +17,7 @@ from adaptax.evaluation.summaries import evaluation_summaries
 from adaptax.reports.summary import AnswersSummary, BeliefSummary, EvaluationSummary, RunSummary
 from adaptax.tasks import registry as families
 from adaptax.training.run import Run, load_run, read_record, run_folders
+from adaptax.types import Spec
 
 
 def run_summaries(directory: Path | str) -> list[RunSummary]:
@@ -75,25 +77,34 @@ def save_evaluations(directory: Path, evaluations: Sequence[Evaluation]) -> Path
 
 def command(run: Run) -> str:
     """The command that repeats a run."""
-    record = run.family_record
+    return train_command(run.algorithm_name, run.config, run.family_record, run.spec, run.seed, run.updates)
+
+
+def train_command(
+    name: str, config: Config, record: dict[str, Any], spec: Spec, seed: int, updates: int
+) -> str:
+    """The command that trains a learner on the family of a record."""
     reference, fields = record["reference"], record.get("fields", {})
     entry = families.ENTRIES.get(reference)
     usual = dataclasses.asdict(entry.cls()) if entry and dataclasses.is_dataclass(entry.cls) else {}
-    default = dataclasses.asdict(algorithms.entry(run.algorithm_name).defaults(run.spec)[0])  # type: ignore[call-overload]
-    ours = dataclasses.asdict(run.config)  # type: ignore[call-overload]
+    default = dataclasses.asdict(algorithms.entry(name).defaults(spec)[0])  # type: ignore[call-overload]
+    ours = dataclasses.asdict(config)  # type: ignore[call-overload]
     words = [
         "adaptax",
         "train",
-        run.algorithm_name,
+        name,
         reference,
         "--seed",
-        str(run.seed),
+        str(seed),
         "--updates",
-        str(run.updates),
+        str(updates),
     ]
-    words += [word for name in ours if ours[name] != default[name] for word in _flag(name, ours[name])]
+    words += [word for field in ours if ours[field] != default[field] for word in _flag(field, ours[field])]
     words += [
-        w for name in fields if fields[name] != usual.get(name) for w in _flag(f"family.{name}", fields[name])
+        w
+        for field in fields
+        if fields[field] != usual.get(field)
+        for w in _flag(f"family.{field}", fields[field])
     ]
     return shlex.join(words)
 

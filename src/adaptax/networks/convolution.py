@@ -5,22 +5,23 @@ has its own weights.
 
 Batch normalisation (Ioffe & Szegedy 2015) keeps no running averages: a task's images are few and unlike those of other tasks. A
 layer is told where its statistics come from (`Source`): a set of examples that are mapped over under a name, whichever they are
-(of queries that makes predictions *transductive*), or numbers that were taken of such a set before.
+(of queries that makes predictions *transductive*), or numbers that were taken of such a set before. Layer normalisation (Ba et al.
+2016) is of one image by itself, and needs to be told nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-EPS = 1e-5
-"""Beside the variance."""
+from adaptax.networks.layers import EPS, Connections, connected
+
 IMAGE_CHANNELS = (64, 64, 64, 64)
 """Of the network that few-shot papers have in common (Vinyals et al. 2016)."""
 
@@ -51,8 +52,11 @@ Source: TypeAlias = Batch | tuple[Statistics, ...]
 """Where a network's statistics come from, layer by layer."""
 
 
+Normalization = Literal["batch", "layer", "none"]
+
+
 class ConvBlock(eqx.Module):
-    """Convolution 3 × 3, normalisation, activation; height and width are halved, rounded up by a stride of 2 in the convolution, or
+    """Convolution, normalisation, activation; height and width are halved, rounded up by a stride of 2 in the convolution, or
     rounded down by a maximum over 2 × 2 positions in the end."""
 
     weight: Float[Array, "patch out"]
@@ -60,56 +64,56 @@ class ConvBlock(eqx.Module):
     scale: Float[Array, " out"]
     shift: Float[Array, " out"]
     max_pool: bool = eqx.field(static=True)
+    normalization: Normalization = eqx.field(static=True)
+    kernel: int = eqx.field(static=True)
+    """Rows, and columns, of a patch."""
 
-    def __init__(self, channels: int, out: int, max_pool: bool, key: Key[Array, ""]):
-        limit = math.sqrt(6.0 / (9 * (channels + out)))  # Glorot & Bengio 2010, as the papers' codes have it
-        self.weight = jax.random.uniform(key, (9 * channels, out), minval=-limit, maxval=limit)
+    def __init__(
+        self, channels: int, out: int, max_pool: bool, key: Key[Array, ""], normalization: Normalization = "batch", kernel: int = 3
+    ):  # fmt: skip
+        area = kernel**2
+        limit = math.sqrt(
+            6.0 / (area * (channels + out))
+        )  # Glorot & Bengio 2010, as the papers' codes have it
+        self.weight = jax.random.uniform(key, (area * channels, out), minval=-limit, maxval=limit)
         self.scale, self.shift = jnp.ones(out), jnp.zeros(out)
-        self.max_pool = max_pool
+        self.max_pool, self.normalization, self.kernel = max_pool, normalization, kernel
 
     def __call__(
         self, x: Float[Array, "h w channels"], activation: Callable, source: Batch | Statistics
     ) -> tuple[Float[Array, "h2 w2 out"], Statistics]:
-        """The block's output, and the statistics that it was normalised by."""
-        y = patches(x, 1 if self.max_pool else 2) @ self.weight
-        statistics = source if isinstance(source, Statistics) else statistics_of(y, source)
-        gain = self.scale * jax.lax.rsqrt(statistics.variance + EPS)
-        y = activation(y * gain + (self.shift - statistics.mean * gain))
+        """The block's output, and the statistics of a batch that it was normalised by; mean 0 and variance 1 where by none."""
+        y = patches(x, 1 if self.max_pool else 2, self.kernel) @ self.weight
+        if self.normalization == "layer":
+            y = y - y.mean()
+            y = y * jax.lax.rsqrt(jnp.square(y).mean() + EPS)
+        of = source if self.normalization == "batch" else self.unread()
+        y, statistics = normalised(y, self.scale, self.shift, of)
+        y = activation(y)
         return halved(y) if self.max_pool else y, statistics
 
+    def unread(self) -> Statistics:
+        """What stands for statistics as long as there are none."""
+        return Statistics(jnp.zeros_like(self.shift), jnp.ones_like(self.shift))
 
-class ConvNet(eqx.Module):
-    """Blocks of convolutions, and the mean over the positions that are left: an image ↦ features (Finn et al. 2017, §5.2)."""
 
-    blocks: tuple[ConvBlock, ...]
-    shape: tuple[int, ...] = eqx.field(static=True)
-    """Height, width, channels of an image."""
-    activation: Callable = eqx.field(static=True)
-
-    def __init__(
-        self, shape: tuple[int, ...], filters: Sequence[int], key: Key[Array, ""],
-        activation: Callable = jax.nn.relu, max_pool: bool = False,
-    ):  # fmt: skip
-        keys, sizes = jax.random.split(key, len(filters)), (shape[-1], *filters)
-        self.blocks = tuple(
-            ConvBlock(n, m, max_pool, k) for n, m, k in zip(sizes[:-1], sizes[1:], keys, strict=True)
-        )
-        self.shape, self.activation = shape, activation
+class ImageNetwork(eqx.Module):
+    """An image ↦ features, by layers that are told where their statistics come from."""
 
     @property
     def features(self) -> int:
         """Their number."""
-        return self.blocks[-1].shift.shape[-1]
+        raise NotImplementedError
 
     def __call__(
         self, x: Float[Array, " n"], source: Source
     ) -> tuple[Float[Array, " features"], tuple[Statistics, ...]]:
         """The features of a flattened image, and the statistics of each layer that they were normalised by."""
-        h, found = x.reshape(self.shape), []
-        for i, block in enumerate(self.blocks):
-            h, statistics = block(h, self.activation, source[i] if isinstance(source, tuple) else source)
-            found.append(statistics)
-        return h.mean((0, 1)), tuple(found)
+        raise NotImplementedError
+
+    def unread(self) -> tuple[Statistics, ...]:
+        """What stands for the statistics of examples as long as there are none: mean 0 and variance 1."""
+        raise NotImplementedError
 
     def over(
         self, xs: Float[Array, "examples n"], valid: Bool[Array, " examples"]
@@ -118,19 +122,60 @@ class ConvNet(eqx.Module):
         one = lambda x, valid: self(x, Batch("examples", valid))  # noqa: E731
         return jax.vmap(one, axis_name="examples", out_axes=(0, None))(xs, valid)
 
+
+class ConvNet(ImageNetwork):
+    """Blocks of convolutions, and the mean over the positions that are left: an image ↦ features (Finn et al. 2017, §5.2)."""
+
+    blocks: tuple[ConvBlock, ...]
+    shape: tuple[int, ...] = eqx.field(static=True)
+    """Height, width, channels of an image."""
+    activation: Callable = eqx.field(static=True)
+    connections: Connections = eqx.field(static=True)
+
+    def __init__(
+        self, shape: tuple[int, ...], filters: Sequence[int], key: Key[Array, ""],
+        activation: Callable = jax.nn.relu, max_pool: bool = False, normalization: Normalization = "batch", kernel: int = 3,
+        connections: Connections = "plain",
+    ):  # fmt: skip
+        sizes = [shape[-1], *filters]
+        if connections == "dense":
+            sizes = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        self.blocks = tuple(
+            ConvBlock(n, m, max_pool, k, normalization, kernel)
+            for n, m, k in zip(sizes[:-1], filters, jax.random.split(key, len(filters)), strict=True)
+        )
+        self.shape, self.activation, self.connections = shape, activation, connections
+
+    @property
+    def features(self) -> int:
+        """Their number."""
+        channels = [self.shape[-1], *(block.shift.shape[-1] for block in self.blocks)]
+        return sum(channels) if self.connections == "dense" else channels[-1]
+
+    def __call__(
+        self, x: Float[Array, " n"], source: Source
+    ) -> tuple[Float[Array, " features"], tuple[Statistics, ...]]:
+        """The features of a flattened image, and the statistics of each layer that they were normalised by."""
+        h, found = x.reshape(self.shape), []
+        for i, block in enumerate(self.blocks):
+            y, statistics = block(h, self.activation, source[i] if isinstance(source, tuple) else source)
+            h = connected(halved(h) if block.max_pool else h[::2, ::2], y, self.connections)
+            found.append(statistics)
+        return h.mean((0, 1)), tuple(found)
+
     def unread(self) -> tuple[Statistics, ...]:
         """What stands for the statistics of examples as long as there are none: mean 0 and variance 1."""
-        return tuple(Statistics(jnp.zeros_like(b.shift), jnp.ones_like(b.shift)) for b in self.blocks)
+        return tuple(block.unread() for block in self.blocks)
 
 
-def patches(x: Float[Array, "h w channels"], stride: int) -> Float[Array, "h2 w2 patch"]:
-    """The 3 × 3 neighbourhoods of every position, or of every other one; zeros beyond the border."""
+def patches(x: Float[Array, "h w channels"], stride: int, kernel: int = 3) -> Float[Array, "h2 w2 patch"]:
+    """The kernel × kernel neighbourhoods (an odd number) of every position, or of every other one; zeros beyond the border."""
     height, width = (-(-n // stride) for n in x.shape[:2])
-    x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    x = jnp.pad(x, ((kernel // 2, kernel // 2), (kernel // 2, kernel // 2), (0, 0)))
     shifted = [
         x[i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        for i in range(3)
-        for j in range(3)
+        for i in range(kernel)
+        for j in range(kernel)
     ]
     return jnp.concatenate(shifted, axis=-1)
 
@@ -142,6 +187,15 @@ def halved(x: Float[Array, "h w channels"]) -> Float[Array, "h2 w2 channels"]:
     x = jnp.maximum(rows[0], rows[-1])
     columns = [x[:, j : j + 2 * width - 1 : 2] for j in range(min(2, x.shape[1]))]
     return jnp.maximum(columns[0], columns[-1])
+
+
+def normalised(
+    y: Float[Array, "h w channels"], scale: Float[Array, " channels"], shift: Float[Array, " channels"], source: Batch | Statistics
+) -> tuple[Float[Array, "h w channels"], Statistics]:  # fmt: skip
+    """Mean 0 and variance 1 in each channel by the statistics of a source, then a gain and a shift; and these statistics."""
+    statistics = source if isinstance(source, Statistics) else statistics_of(y, source)
+    gain = scale * jax.lax.rsqrt(statistics.variance + EPS)
+    return y * gain + (shift - statistics.mean * gain), statistics
 
 
 def statistics_of(y: Float[Array, "h w channels"], source: Batch) -> Statistics:

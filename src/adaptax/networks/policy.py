@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -10,10 +11,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from adaptax.networks.candidates import in_rows
-from adaptax.networks.convolution import ConvNet, Source
+from adaptax.networks.convolution import ConvNet, ImageNetwork, Source
 from adaptax.networks.distributions import Distribution, from_outputs
-from adaptax.networks.layers import MLP
+from adaptax.networks.layers import ACTIVATIONS, MLP, Activation, Connections
 from adaptax.types import Candidates, Space
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a policy's network is made of beside its size; static."""
+
+    activation: Activation = "tanh"
+    normalization: Literal["auto", "none", "layer", "batch"] = "auto"
+    """Of hidden layers; "auto": perceptrons none, convolutions over the batch."""
+    connections: Connections = "plain"
+    kernel: int = 3
+    """Rows and columns of a convolution."""
 
 
 class Policy(eqx.Module):
@@ -25,7 +38,7 @@ class Policy(eqx.Module):
     mlp: MLP
     log_std: Float[Array, " n"]
     space: Space = eqx.field(static=True)
-    convolutions: ConvNet | None
+    convolutions: ImageNetwork | None
     """Before the perceptron; None: there are none."""
 
     def __init__(
@@ -34,19 +47,26 @@ class Policy(eqx.Module):
         hidden: tuple[int, ...],
         space: Space,
         key: Key[Array, ""],
-        activation: Callable = jnp.tanh,
+        architecture: Architecture = Architecture(),
     ):
         """`n_in`: the length of an observation, or the shape of an image."""
+        activation, normalization = ACTIVATIONS[architecture.activation], architecture.normalization
+        connections = architecture.connections
         self.convolutions = None
         if isinstance(n_in, tuple):
             key, k_convolutions = jax.random.split(key)
-            self.convolutions = ConvNet(n_in, hidden, k_convolutions, activation)
+            self.convolutions = ConvNet(
+                n_in, hidden, k_convolutions, activation, connections=connections, kernel=architecture.kernel,
+                normalization="batch" if normalization == "auto" else normalization,
+            )  # fmt: skip
             n_in, hidden = self.convolutions.features, ()
+        n_out = space.size
         if isinstance(space, Candidates):
-            # One candidate's row, and what stands behind the rows.
-            self.mlp = MLP(n_in - (space.n - 1) * space.features, hidden, 1, key, activation)
-        else:
-            self.mlp = MLP(n_in, hidden, space.size, key, activation)
+            # From one candidate's row, and what stands behind the rows, to its score.
+            n_in, n_out = n_in - (space.n - 1) * space.features, 1
+        self.mlp = MLP(
+            n_in, hidden, n_out, key, activation, normalized=normalization == "layer", connections=connections
+        )  # fmt: skip
         self.log_std = jnp.zeros((space.size,))
         self.space = space
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from adaptax.checkpoint import write_atomically
 from adaptax.reports import answers, beliefs, plots, tables
 from adaptax.reports.numbers import bracket, count, number
-from adaptax.reports.outcome import Outcome
+from adaptax.reports.outcome import Outcome, Scatter
 from adaptax.reports.summary import (
     EvaluationSummary,
     RunSummary,
@@ -30,6 +30,9 @@ LEARNING_CAPTION = (
     "A line over several seeds is their mean; its band reaches from the lowest to the highest seed."
 )
 CURVES_CAPTION = "Means over seeds and tasks; bands and bars are 95% intervals."
+SCATTER_CAPTION = (
+    "A point for each candidate. No candidate has a higher score than those on the line at no more cost."
+)
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -79,7 +82,13 @@ def _outcome(outcome: Outcome) -> list[str]:
     )
     parts = [f'<ul class="claims">\n{chr(10).join(sentences)}\n</ul>'] if outcome.claims else []
     parts += [_table(table) for table in outcome.tables]
-    return parts + [_figure(escape(p.title), plots.curves(p), CURVES_CAPTION) for p in outcome.plots]
+    for plot in outcome.plots:
+        points = isinstance(plot, Scatter)
+        figure, caption = (
+            (plots.scatter(plot), SCATTER_CAPTION) if points else (plots.curves(plot), CURVES_CAPTION)
+        )
+        parts.append(_figure(escape(plot.title), figure, caption))
+    return parts
 
 
 def findings(evaluations: Sequence[EvaluationSummary]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from adaptax.reports.tables import Table
@@ -38,6 +39,21 @@ class Plot:
 
 
 @dataclasses.dataclass(frozen=True)
+class Scatter:
+    """Points of two objectives under a title: y is to be high and x low."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x: list[float]
+    y: list[float]
+    front: list[int]
+    """Which points no other one dominates, from left to right."""
+    names: dict[int, str]
+    """Of points to be named."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a reproduction found."""
 
@@ -45,10 +61,10 @@ class Outcome:
     claims: list[Claim]
     folders: list[Path]
     """The runs that it trained, each with its evaluations."""
-    plots: list[Plot] = dataclasses.field(default_factory=list)
+    plots: Sequence[Plot | Scatter] = dataclasses.field(default_factory=list)
 
     def __add__(self, other: Outcome) -> Outcome:
         """Both, one after the other."""
         return Outcome(
-            self.tables + other.tables, self.claims + other.claims, self.folders + other.folders, self.plots + other.plots
+            self.tables + other.tables, self.claims + other.claims, self.folders + other.folders, [*self.plots, *other.plots]
         )  # fmt: skip

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from adaptax.reports.numbers import Number, axis_labels, short
-from adaptax.reports.outcome import Plot
+from adaptax.reports.outcome import Plot, Scatter
 from adaptax.reports.summary import EvaluationSummary, RunSummary
 from adaptax.reports.tables import flatten, metric
 
@@ -133,6 +133,34 @@ def curves(plot: Plot) -> Figure:
             axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0)
         ends.append(_End(line.name, line.x[-1], line.mean[-1], colour))
     _scale_steps(axes, np.array([x for line in plot.lines for x in line.x], float))
+    _finish(figure, axes, ends, plot.x_label, plot.y_label)
+    return figure
+
+
+def scatter(plot: Scatter) -> Figure:
+    """All points, and the Pareto front as a line through those on it; x is logarithmic where it spans a factor of ten."""
+    figure, axes = _figure()
+    x, y = np.array(plot.x, float), np.array(plot.y, float)
+    axes.scatter(x, y, s=22, color=COLOURS[7], linewidths=0)
+    ends = []
+    if plot.front:
+        front = np.array(plot.front)
+        axes.plot(
+            x[front],
+            y[front],
+            color=COLOURS[0],
+            linewidth=1.8,
+            marker="o",
+            markersize=5,
+            drawstyle="steps-post",
+        )
+        ends = [_End("Pareto front", plot.x[front[-1]], plot.y[front[-1]], COLOURS[0])]
+    for i, (point, name) in enumerate(plot.names.items(), start=1):
+        axes.plot(x[point], y[point], color=COLOURS[i % 7], marker=MARKERS[i % len(MARKERS)], markersize=8)
+        ends.append(_End(name, plot.x[point], plot.y[point], COLOURS[i % 7]))
+    if x.size and x.min() > 0 and x.max() > 10 * x.min():
+        axes.set_xscale("log")
+    axes.margins(x=0.05)
     _finish(figure, axes, ends, plot.x_label, plot.y_label)
     return figure
 

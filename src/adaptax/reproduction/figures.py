@@ -10,6 +10,7 @@ from adaptax.algorithms.l2o_es import EvolvedL2O
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.reports.outcome import Outcome
 from adaptax.reproduction import (
+    architecture_search,
     bandits,
     context_control,
     gradient_control,
@@ -339,6 +340,24 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         25,
         recommender_slates.slates,
+    ),
+    "search-navigation": Figure(
+        "architecture search for MAML on 2D navigation: strategies at equal budgets, read from a table",
+        "a claim of this library",
+        25,
+        architecture_search.search_navigation,
+    ),
+    "search-cartpole": Figure(
+        "architecture search for RL² on CartPole, memory cells among others: the same",
+        "a claim of this library",
+        25,
+        architecture_search.search_cartpole,
+    ),
+    "search-omniglot": Figure(
+        "architecture search for MAML on Omniglot at 14 × 14 pixels: the same",
+        "T-NAS 99.36 at 28 × 28, MAML 98.7 (Lian et al. 2020)",
+        30,
+        architecture_search.search_omniglot,
     ),
     **bandits.CELLS,
     **tabular_mdps.CELLS,

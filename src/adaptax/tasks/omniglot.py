@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zipfile
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -30,6 +31,8 @@ FILES = {
 }  # fmt: skip
 """The published drawings as arrays, by split."""
 CHARACTERS = {"train": 964, "test": 659}
+VALIDATION = 164
+"""Characters of the background set, the last ones, that `part="fit"` keeps out of training."""
 DRAWINGS = 20
 """Of each character."""
 
@@ -63,6 +66,9 @@ class Omniglot(SupervisedFamily):
     """Height and width of an image, pixels."""
     turned: bool = True
     """Turned characters are classes of their own; False: nothing is turned."""
+    part: Literal["all", "fit", "validation"] = "all"
+    """Of the background set's characters, which ones the tasks of `train` take theirs from: all, all but the last 164, or these. A
+    search for an architecture trains on "fit" and scores on "validation"."""
 
     def __post_init__(self):
         if self.shots < 1 or self.queries < 1 or self.shots + self.queries > DRAWINGS:
@@ -83,9 +89,18 @@ class Omniglot(SupervisedFamily):
 
     def sample(self, key: Key[Array, ""], split: Split) -> Characters:
         turns = 4 if self.turned else 1
-        classes = distinct(jax.random.uniform(key, (turns * CHARACTERS[split],)), self.ways)
-        first = CHARACTERS["train"] if split == "test" else 0
+        first, number = self.characters(split)
+        classes = distinct(jax.random.uniform(key, (turns * number,)), self.ways)
         return Characters(first + classes // turns, classes % turns)
+
+    def characters(self, split: Split) -> tuple[int, int]:
+        """The first one that tasks of a split take theirs from, and how many there are."""
+        fitted = CHARACTERS["train"] - VALIDATION
+        if split == "test":
+            return CHARACTERS["train"], CHARACTERS["test"]
+        return {"all": (0, CHARACTERS["train"]), "fit": (0, fitted), "validation": (fitted, VALIDATION)}[
+            self.part
+        ]
 
     def examples(self, key: Key[Array, ""], task: Characters, split: Split) -> Examples:
         n, shown = self.ways * self.shots, self.shots + self.queries

@@ -1,0 +1,1 @@
+"""Architecture search across tasks: which network adapts best over a family."""
