@@ -45,7 +45,7 @@ METHODS = (
     method("anil", 500, transductive=True),
     method("reptile", 1000, transductive=True),
     method("metanet", 500, transductive=True),
-    method("snail", 500),
+    method("snail", 800),
     method("protonet", 500),
 )
 """The network is that of the papers in all of them."""
