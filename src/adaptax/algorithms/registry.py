@@ -361,7 +361,7 @@ ENTRIES: dict[str, Entry] = {
         "meta-experience replay: Q-learning on a task beside a store of all past ones (Riemer et al. 2019)",
         "gradient",
         MER(),
-        learns_on=(),
+        learns_on=("cartpole",),
         updates=60,
     ),
     "dqn": Entry(
