@@ -172,7 +172,8 @@ def outcome(study: Study, trained: Trained) -> Outcome:
     note = (
         f"{measure}: means over {REPEATS} repeats of each search with each of {trained.seeds} seeds, read from a table of "
         f"{len(trained.entries)} architectures that were all trained for {study.updates[-1]} meta-updates. Intervals are over "
-        "seeds and repeats, and say nothing of other spaces. Searches see validation scores of one seed; test scores are those of others."
+        "seeds and repeats, and say nothing of other spaces. Searches see validation scores of one seed; test scores are of the "
+        "others."
     )
     columns = [
         "strategy",

@@ -344,7 +344,7 @@ FIGURES: dict[str, Figure] = {
     "search-navigation": Figure(
         "architecture search for MAML on 2D navigation: strategies at equal budgets, read from a table",
         "a claim of this library",
-        25,
+        15,
         architecture_search.search_navigation,
     ),
     "search-cartpole": Figure(

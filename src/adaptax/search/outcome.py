@@ -128,7 +128,8 @@ def pareto_plot(trials: list[Trial], cost: str, plan: Plan) -> Scatter | None:
     scores, costs = [t.score for t in shown], [t.cost(cost) for t in shown]
     on_front = sorted(np.flatnonzero(front(scores, costs)).tolist(), key=lambda i: costs[i])
     best = int(np.argmax(scores))
-    name = " ".join(str(v) for v in settings(shown[best].genes).values()).replace("(", "").replace(")", "")
+    values = settings(shown[best].genes).values()
+    name = " ".join(" ".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values)
     return Scatter(
         f"Score against {COSTS_IN_WORDS[cost]}", COSTS_IN_WORDS[cost], f"score {SCORES[plan.score]}"[:40], costs, scores,
         on_front, {best: f"best: {name}"},
