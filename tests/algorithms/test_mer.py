@@ -24,6 +24,7 @@ from adaptax.errors import AdaptaxError
 from adaptax.estimators.transitions import Transition, blank
 from adaptax.networks.normaliser import Normaliser
 from adaptax.tasks.functions import Sinusoid
+from adaptax.training.load import load
 from adaptax.training.program import behaviour_and_keys, draw_training_tasks
 from adaptax.training.progress import silent
 from adaptax.training.train import resume, train
@@ -149,8 +150,14 @@ def test_a_store_on_disk_is_the_same_after_an_interrupt(tmp_path):
         assert eqx.tree_equal(run.state.theta.q, whole.state.theta.q)
     store = whole.state.theta.store.transitions
     assert int(store.size) == min(40, STORED, whole.env_steps)
+    shutil.move(copy / "store", tmp_path / "store")
+    for says in ("is missing; put it back", "another run: it has met 1 meta-updates, and this run 3"):
+        with pytest.raises(AdaptaxError, match=says):
+            resume(copy, 5, report=silent)
+        assert load(copy).updates == 3, "it was trained without its store"
+        DiskReservoir(copy / "store", blank(Corridor().spec), 40).add(rows_paying(1.0, 3), np.ones(3, bool))
     shutil.rmtree(copy / "store")
-    with pytest.raises(AdaptaxError, match="not the store of this run"):
-        resume(copy, 5, report=silent)
+    shutil.move(tmp_path / "store", copy / "store")
+    assert resume(copy, 4, report=silent).updates == 4
     with pytest.raises(AdaptaxError, match="give the run a directory"):
         train(config, Corridor(), 1, report=silent)

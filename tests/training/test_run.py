@@ -336,6 +336,8 @@ def test_too_little_memory_is_told(monkeypatch):
         (ax.RL2(), "lr", float("nan"), "lr must be 0 or more, not nan"),
         (ax.RL2(), "gamma", 1.01, "gamma must be at most 1"),
         (ax.RL2(), "minibatches", 1000, "cannot be divided"),
+        (ax.DQN(), "epsilon", 2.0, "at most 1"),
+        (ax.MER(), "temperature", 0.0, "above 0"),
     ],
 )
 def test_hyperparameters_that_make_no_sense_get_a_sentence(config, field, value, says):

@@ -67,6 +67,10 @@ class Algorithm(eqx.Module):
         """
         raise NotImplementedError
 
+    def check_kept(self, state: TrainState, folder: Path) -> None:
+        """AdaptaxError where what `kept` has left in `folder` does not belong to this state; before anything is trained."""
+        raise NotImplementedError
+
     def test_layout(self, episodes: int | None) -> Layout:
         """How a new task is met: the layout that spends about `episodes` episodes on it (None: the algorithm's habit).
 
@@ -131,9 +135,10 @@ def check_hyperparameters(config: Config) -> None:
         for x in value if several else (value,):
             _check_number(field, typing.get_args(wanted)[0] if several else wanted, x)
     tasks, minibatches = getattr(config, "tasks", 1), getattr(config, "minibatches", 1)
-    if tasks < minibatches:
+    # PPO's epochs divide the tasks into minibatches; MER's are of transitions.
+    if hasattr(config, "epochs") and tasks < minibatches:
         raise AdaptaxError(
-            f"{tasks} tasks cannot be divided into {minibatches} minibatches; give more tasks."
+            f"{tasks} task{'s' * (tasks > 1)} cannot be divided into {minibatches} minibatches; give more tasks."
         )
 
 

@@ -316,15 +316,23 @@ class MERAlgorithm(Algorithm):
             shutil.rmtree(place, ignore_errors=True)
         seed = [int(word) for word in jax.random.key_data(state.key)]
         disk = DiskReservoir(place, blank(self.spec), self.on_disk, seed)
-        if disk.offers < updates - 1:
-            raise AdaptaxError(
-                f"{place} is not the store of this run, which is at meta-update {updates}; put that back."
-            )
         if disk.offers < updates:
             rows, valid = state.aux.offered
             disk.add(rows, np.asarray(valid))
         store = Store(disk.drawn(self.learner.stored, [*seed, updates]))
         return dataclasses.replace(state, theta=dataclasses.replace(state.theta, store=store))
+
+    def check_kept(self, state: TrainState, folder: Path) -> None:
+        updates, place = int(state.updates), folder / "store"
+        if updates == 0:
+            return
+        if not place.exists():
+            raise AdaptaxError(f"{place}, the store that belongs to this run, is missing; put it back.")
+        offers = DiskReservoir(place, blank(self.spec), self.on_disk).offers
+        if offers not in (updates, updates + 1):
+            raise AdaptaxError(
+                f"{place} is of another run: it has met {offers} meta-updates, and this run {updates}; put its own store back."
+            )
 
     def adapted(self, theta: MERTheta, lifetime: Lifetime) -> QNetwork:
         """What ONE task made of the network in all its rounds."""

@@ -40,7 +40,7 @@ class Adapt:
         if self.episodes < 1:
             raise AdaptaxError(f"--episodes must be 1 or more, not {self.episodes}.")
         run = find(self.directory).runs[0]
-        make, _ = import_reference(self.env)
+        make, _ = import_reference(self.env.removeprefix("gymnasium:"))
         family = GymnasiumFamily(Environment(make, run.spec.episode_steps))
         check_fit(family.spec, run.spec)
         agent, env = run.begin(self.seed, self.episodes), family.maker(None)

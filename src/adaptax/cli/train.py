@@ -192,5 +192,8 @@ def _told_how_to_go_on(folder: Path) -> Iterator[None]:
 
 
 def _say_interrupted(folder: Path, run: Run, target: int) -> None:
-    print(f"Interrupted after {run.updates} of {target} meta-updates; all of them are saved.")
+    if run.updates == 0:
+        print(f"Interrupted before the first of {target} meta-updates.")
+    else:
+        print(f"Interrupted after {run.updates} of {target} meta-updates; all of them are saved.")
     print(f"Go on with: adaptax resume {folder}")

@@ -55,6 +55,7 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
     of_scores, of_curves = score_places(shown), curve_places(shown)
     columns = {
         "method": [e.label for e in shown],
+        "IQM of": [e.score for e in shown],
         "IQM": [number(e.iqm, of_scores) for e in shown],
         "95% interval": [bracket(*e.interval, of_scores) for e in shown],
         "as it adapts": [_path(e, of_curves) for e in shown],
@@ -66,6 +67,8 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
         "actions": [e.actions for e in shown],
         "time": [duration(e.seconds) for e in shown],
     }
+    if len(set(columns["IQM of"])) <= 1:
+        del columns["IQM of"]  # the note says it
     for optional in ("success", "regret", "worst tenth"):
         if set(columns[optional]) == {NOTHING}:
             del columns[optional]
@@ -87,7 +90,9 @@ def headline(evaluations: Sequence[EvaluationSummary], split: str | None = None)
         names,
         list(zip(*columns.values(), strict=True)),
         note + (f" In all rows: {same}." if same else ""),
-        frozenset(i for i, name in enumerate(names) if name in ("method", "as it adapts", "actions")),
+        frozenset(
+            i for i, name in enumerate(names) if name in ("method", "IQM of", "as it adapts", "actions")
+        ),
         _strong(shown),
     )
 

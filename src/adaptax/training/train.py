@@ -147,10 +147,12 @@ def resume(
 
 def _continue(run: Run, target: int, report: Report) -> Run:
     log = _Log(run, target, report)
-    if run.algorithm.keeps_on_disk and run.directory is None:
-        raise AdaptaxError(
-            "A store on disk lies in the run's folder; give the run a directory, or leave on_disk out."
-        )
+    if run.algorithm.keeps_on_disk:
+        if run.directory is None:
+            raise AdaptaxError(
+                "A store on disk lies in the run's folder; give the run a directory, or leave on_disk out."
+            )
+        run.algorithm.check_kept(run.state, run.directory)
     log.checkpoint()
     if run.updates >= target:
         log.report("done")
