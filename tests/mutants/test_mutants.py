@@ -303,8 +303,8 @@ OF_ALL = {
     ),
     "the step-by-step path forgets at an episode's border": Mutant(
         f"{RL2}:RL2Learner.act",
-        "theta.gru(memory.h,",
-        "theta.gru(jnp.where(step.first, 0.0, memory.h),",
+        "theta.gru(memory.cell,",
+        "theta.gru(jnp.where(step.first, 0.0, memory.cell),",
         fast_path,
     ),
     # returns
@@ -813,7 +813,7 @@ OF_METHODS = {
     # labelled images
     "a patch begins at its position": Mutant(
         "adaptax.networks.convolution:patches",
-        "((1, 1), (1, 1), (0, 0))",
+        "((kernel // 2, kernel // 2), (kernel // 2, kernel // 2), (0, 0))",
         "((0, 2), (0, 2), (0, 0))",
         test_convolution.check_patches,
     ),

@@ -152,6 +152,7 @@ class Polynomial(Functions):
     """y = Σ_k c_k (x/5)ᵏ, c_k ~ U[−3, 3]; a task is its coefficients. `ood`: coefficients of 3 to 6, either sign."""
 
     degree: int = 3
+    """The highest power."""
 
     name = "polynomial"
 
@@ -182,6 +183,7 @@ class Fourier(Functions):
     """
 
     harmonics: int = 3
+    """Frequencies: k = 1 to so many."""
 
     name = "fourier"
 
