@@ -347,7 +347,7 @@ ENTRIES: dict[str, Entry] = {
         "an initial Q-network that a few DQN steps make good (Finn et al. 2017; Mnih et al. 2015)",
         "gradient",
         MAMLDQN(),
-        learns_on=(),
+        learns_on=("cartpole",),
         updates=160,
     ),
     "fomaml-dqn": Entry(
