@@ -69,12 +69,9 @@ class DiskReservoir:
         kept = np.flatnonzero(np.asarray(valid))
         i = self.seen + np.arange(len(kept))
         at = np.where(i < self.capacity, i, self._rng.integers(0, i + 1))
-        new = [np.asarray(x) for x in jax.tree.leaves(rows)]
-        for source, place in zip(kept, at, strict=True):
-            if place < self.capacity:
-                for leaf, rows_of in zip(self._leaves, new, strict=True):
-                    leaf[place] = rows_of[source]
-        for leaf in self._leaves:
+        taken = at < self.capacity
+        for leaf, new in zip(self._leaves, jax.tree.leaves(rows), strict=True):
+            leaf[at[taken]] = np.asarray(new)[kept[taken]]  # of rows that take one place, the last stays
             leaf.flush()
         # A write that stopped short of this is made again to the same places.
         self.seen, self.offers = self.seen + len(kept), self.offers + 1

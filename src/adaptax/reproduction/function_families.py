@@ -6,10 +6,11 @@ from pathlib import Path
 
 from adaptax.algorithms.registry import ENTRIES
 from adaptax.evaluation.evaluate import evaluate
-from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.outcome import Outcome
 from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import WAVES, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS
+from adaptax.reproduction.sinusoid import lower_error
 from adaptax.tasks.functions import Fourier, Functions, Polynomial, Steps
 from adaptax.training.train import Report
 
@@ -34,13 +35,7 @@ def function_families(directory: Path, report: Report) -> Outcome:
             curve = evaluate(runs[name], "test", WAVES, STEPS[-1]).curve()[:, :, list(STEPS)]
             gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone)]
             rows.append((name, *(f"{-x:.3f}" for x in curve.mean((0, 1))), *(in_words(g, 2) for g in gains)))
-            claims.append(
-                Claim(
-                    f"{family.name}, {name}: the adapted error is below its unadapted one by {in_words(gains[0], 2)} and below "
-                    f"the multi-task network's by {in_words(gains[1], 2)}",
-                    min(low for _, low, _ in gains) > 0,
-                )
-            )
+            claims.append(lower_error(f"{family.name}, {name}", gains))
         rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(STEPS) + 1)))
         table = Table(
             f"{family.name}, {family.shots} points: mean squared error over {SEEDS} seeds × {WAVES} unseen functions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,16 @@ def reading(directory: Path, report: Report) -> Outcome:
     return error_tables(methods, {}, 6000, note, directory, report, points=(10,), steps=(0, 1))
 
 
+def lower_error(name: str, gains: Sequence[tuple[float, float, float]]) -> Claim:
+    """Of a learner's gains over its unadapted self and over the multi-task network."""
+    unadapted, joint = gains
+    return Claim(
+        f"{name}: the adapted error is below its unadapted one by {in_words(unadapted, 2)} and below the multi-task network's by "
+        f"{in_words(joint, 2)}",
+        min(low for _, low, _ in gains) > 0,
+    )
+
+
 def error_tables(
     methods: list[Method],
     trained_on: dict[str, Sinusoid],
@@ -95,13 +106,7 @@ def error_tables(
             )
             if shots == 10:
                 result.save(directory / name / "evaluation" / "test.safetensors")
-                claims.append(
-                    Claim(
-                        f"{name}: the adapted error is below its unadapted one by {in_words(gains[0], 2)} and below the "
-                        f"multi-task network's by {in_words(gains[1], 2)}",
-                        min(low for _, low, _ in gains) > 0,
-                    )
-                )
+                claims.append(lower_error(name, gains))
         rows.append(("multi-task", f"{-alone.mean():.3f}", *[""] * (len(steps) + 2)))
         tables.append(
             Table(
