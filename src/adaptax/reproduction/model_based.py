@@ -1,4 +1,4 @@
-"""Model-based meta-RL beside model-free methods, and planners beside one another."""
+"""Model-based meta-RL beside model-free methods, planners beside one another, and a model that remembers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys, statistics
 from adaptax.adaptation.dynamics_model import model_rows
+from adaptax.adaptation.model_based import ModelTheta
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.mrlm import MRLM
+from adaptax.algorithms.rebal import ReBAL, RecurrentModelLearner
 from adaptax.algorithms.rl2 import RL2
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
@@ -32,7 +35,7 @@ from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import Layout
+from adaptax.types import Layout, Step
 
 # --- beside model-free methods -------------------------------------------------------------------
 
@@ -237,3 +240,64 @@ def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
             Claim(f"mrlm by {name}: adapted it beats its unadapted self by {in_words(gain)}", gain[1] > 0)
         )
     return Outcome([table], claims, [run.directory for run in runs if run.directory])
+
+
+# --- a model that remembers ------------------------------------------------------------------------
+
+RECURRENT = Method("rebal", ReBAL(), 8)
+
+
+class Forgetful(RecurrentModelLearner):
+    """Takes every step for the first of the task."""
+
+    def known(self, theta: ModelTheta, fast, context, step: Step):
+        as_first = dataclasses.replace(step, first=jnp.array(True), episode=jnp.zeros_like(step.episode))
+        return super().known(theta, fast, self.new_context(theta), as_first)
+
+
+def forgetful(run: Run) -> Run:
+    """The same model, which is told nothing of the steps before."""
+    learner = run.algorithm.learner
+    fields = {field.name: getattr(learner, field.name) for field in dataclasses.fields(learner)}
+    algorithm = eqx.tree_at(lambda a: a.learner, run.algorithm, Forgetful(**fields))
+    return dataclasses.replace(run, _algorithm=algorithm)
+
+
+def rebal_learns(directory: Path, report: Report) -> Outcome:
+    """ReBAL on pendulums, beside itself without its memory and the multi-task learner.
+
+    It adapts from step to step, so that its first episode is no measure of what it would be unadapted.
+    """
+    family = PENDULUM.family
+    runs = trained(RECURRENT, family, directory, report)
+    alone = [
+        train_as_long(family, run.env_steps, run.seed, directory / "multi-task" / f"seed-{run.seed}", report)
+        for run in runs
+    ]
+    result = evaluate(runs, "test", TASKS, EPISODES, label="rebal")
+    result.save(directory / "rebal" / "evaluation" / "test.safetensors")
+    blank = evaluate([forgetful(run) for run in runs], "test", TASKS, EPISODES, label="rebal, no memory")
+    compromise = evaluate(alone, "test", TASKS, 1, label="multi-task").curve()[:, :, 0]
+    curve, adapted = result.curve(), result.curve()[:, :, -1]
+    others = {"itself without its memory": blank.curve()[:, :, -1], "the multi-task learner": compromise}
+    levels = {
+        "first episode": curve[:, :, 0],
+        f"episode {EPISODES}": adapted,
+        "without its memory": others["itself without its memory"],
+        "multi-task": compromise,
+    }
+    steps = float(np.mean([run.env_steps for run in runs]))
+    table = Table(
+        f"rebal on {family.spec.name}: return of an episode, {SEEDS} seeds × {TASKS} unseen tasks",
+        ("", "mean", "95% interval"),
+        [
+            (name, f"{x.mean():.1f}", "[{:.1f}, {:.1f}]".format(*statistics.interval(x, "mean")))
+            for name, x in levels.items()
+        ],
+        f"After {steps:,.0f} steps of meta-training. Without its memory: every step is taken for the first of the task.",
+    )
+    gains = {other: difference(adapted, x) for other, x in others.items()}
+    claims = [
+        Claim(f"rebal: adapted it beats {other} by {in_words(g)}", g[1] > 0) for other, g in gains.items()
+    ]
+    return Outcome([table], claims, [run.directory for run in (*runs, *alone) if run.directory])
