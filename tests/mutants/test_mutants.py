@@ -89,9 +89,8 @@ VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
 BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
 DQN_STEPS = "adaptax.adaptation.q_learning:DQNSteps.__call__"
-MAML_DQN = "adaptax.algorithms.maml_dqn:MAMLDQNAlgorithm"
+MAML_DQN = "adaptax.algorithms.maml_dqn:ByTDError"
 REPLAYED = "adaptax.adaptation.experience_replay"
-MER = "adaptax.algorithms.mer"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -638,7 +637,7 @@ OF_METHODS = {
     ),
     # Q-learning
     "DQN copies its target after every step": Mutant(
-        DQN_STEPS, "number % self.copy_every == 0", "number > 0", test_dqn.check_copies
+        "adaptax.adaptation.q_learning:renewed", "steps % copy_every == 0", "steps > 0", test_dqn.check_copies
     ),
     "experience is a function of the network": Mutant(
         DQN_STEPS,
@@ -720,10 +719,10 @@ OF_METHODS = {
         test_experience_replay.check_anchor,
     ),
     "MER replays an empty store": Mutant(
-        f"{MER}:MERLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
+        "adaptax.adaptation.q_replay:ReplayLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
     ),
     "MER's last round is not learned from": Mutant(
-        f"{MER}:MERAlgorithm.adapted",
+        "adaptax.algorithms.mer:MERAlgorithm.adapted",
         "lifetime.rounds, jnp.arange(self.layout.rounds)",
         "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
         test_mer.check_update,
