@@ -687,6 +687,15 @@ OF_METHODS = {
         "self.learner.begin_from(theta.q), inputs",
         test_dqn.check_what_judges,
     ),
+    "MAML-DQN is judged by a target that was not adapted": Mutant(
+        f"{MAML_DQN}.loss",
+        "adapted(target)",
+        "jax.tree.map(lambda x: jnp.stack([x] * (self.layout.rounds - 1)), target)",
+        test_dqn.check_what_judges,
+    ),
+    "MAML-DQN's support pays what training maximises": Mutant(
+        f"{MAML_DQN}.loss", "reward=seen.reward", "reward=seen.rows.reward", test_dqn.check_what_judges
+    ),
     # meta-experience replay
     "a reservoir keeps the newest rows": Mutant(
         "adaptax.buffers:Reservoir.add",
@@ -883,6 +892,14 @@ OF_METHODS = {
         "self.horizon - node.depth",
         "self.horizon - 0 * node.depth",
         test_tree_search.check_leaves,
+    ),
+    "chance chooses a member, and all of them pay": Mutant(
+        "adaptax.adaptation.tree_search:TreeSearch.answered", "reward=chosen(reward)", "reward=reward.mean(1)",
+        test_tree_search.check_members,
+    ),
+    "what the first member pays is paid": Mutant(
+        "adaptax.adaptation.tree_search:TreeSearch.together", "reward=reward.mean(1)", "reward=reward[:, 0]",
+        test_tree_search.check_members,
     ),
     "physics never change": Mutant(
         "adaptax.tasks.perturbed:Perturbed.step", "elapsed >= self.at", "elapsed < 0", test_perturbed.check_change

@@ -278,7 +278,7 @@ class ByTDError(MAMLDQNAlgorithm):
             one = lambda row: self.learner.rule.error(q, judge, row, theta.normaliser)  # noqa: E731
             return valid_mean(jax.vmap(one)(rows), valid)
 
-        q, judge = adapted(theta.q), jax.lax.stop_gradient(adapted(target))
+        q, judge = adapted(theta.q), adapted(target)  # which is no function of θ
         query = trees.index((seen.rows, seen.valid), slice(1, None))
         loss = jax.vmap(error)(q, judge, *query).mean()
         before = jax.vmap(error, (None, 0, 0, 0))(theta.q, judge, *query).mean()
