@@ -15,7 +15,7 @@ from laws.learners import DQN_, MAML_DQN, MER_
 from adaptax.adaptation.q_learning import DQNSteps
 from adaptax.adaptation.update_rules import SGD
 from adaptax.algorithms.dqn import DQN
-from adaptax.algorithms.maml_dqn import MAMLDQN, Seen
+from adaptax.algorithms.maml_dqn import MAMLDQN, ByTDError, Seen
 from adaptax.buffers import RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.errors import AdaptaxError
@@ -202,6 +202,7 @@ def check_what_judges() -> None:
     """Rounds two and three are judged, each with the network and the target that the rounds before it were learned by; by hand,
     on rounds whose rows are all alike. A support pays what the learner sees, a query what training maximises."""
     algorithm = dataclasses.replace(MAML_DQN, inner_rounds=2).build(Corridor().spec)
+    assert isinstance(algorithm, ByTDError)
     learner, theta = algorithm.learner, begun(algorithm).theta
     rows = jax.tree.map(lambda x: jnp.zeros((3, 4, *x.shape), x.dtype), blank(Corridor().spec))
     obs = jnp.broadcast_to(jnp.eye(3)[:, None], rows.obs.shape)
