@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from adaptax.adaptation.experience_replay import Anchor, Loss, averaged
-from adaptax.algorithms.mer import MER, MERAlgorithm, MERLearner, MERTheta
+from adaptax.adaptation.q_replay import ReplayTheta
+from adaptax.algorithms.mer import MER, MERAlgorithm, MERLearner
 from adaptax.buffers import RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.estimators.transitions import transitions
@@ -83,14 +84,14 @@ FAMILY = Shown(GRID)
 class Plain(MERLearner):
     """Uniform replay: steps on the mean of a batch."""
 
-    def moved(self, theta: MERTheta, loss: Loss, q: Any, batches: Any) -> Any:
+    def moved(self, theta: ReplayTheta, loss: Loss, q: Any, batches: Any) -> Any:
         return averaged(loss, q, batches, self.α)
 
 
 class Online(Plain):
     """What is past does not come back."""
 
-    def drawn(self, theta: MERTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Any:
+    def drawn(self, theta: ReplayTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Any:
         shape = self.batches, self.minibatches, self.batch
         rows = buffer.sample(key, self.batches * self.minibatches * self.batch)
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), rows)
@@ -100,7 +101,7 @@ class Held(Frozen):
     anchor: Anchor
 
 
-class ElasticTheta(MERTheta):
+class ElasticTheta(ReplayTheta):
     held: Held
 
 
@@ -112,7 +113,7 @@ class Elastic(Online):
         fields = {field.name: getattr(theta, field.name) for field in dataclasses.fields(theta)}
         return ElasticTheta(**fields, held=Held(Anchor.of(theta.q)))
 
-    def moved(self, theta: MERTheta, loss: Loss, q: Any, batches: Any) -> Any:
+    def moved(self, theta: ReplayTheta, loss: Loss, q: Any, batches: Any) -> Any:
         assert isinstance(theta, ElasticTheta)
         held = lambda q, rows: loss(q, rows) + self.β * theta.held.anchor.penalty(q)  # noqa: E731
         return averaged(held, q, batches, self.α)
