@@ -736,8 +736,11 @@ OF_METHODS = {
         "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
         test_mer.check_update,
     ),
-    "alignment is that of losses": Mutant(
-        "adaptax.adaptation.relevance:alignment", "[1]", "[0]", test_mer.check_alignment
+    "the store's rows are told from nothing": Mutant(
+        "adaptax.adaptation.relevance:selector_loss", "jax.nn.softplus(of_store).mean()", "0.0", test_mer.check_odds
+    ),
+    "selected rows are the likeliest": Mutant(
+        "adaptax.adaptation.relevance:selected", "score / τ + ", "1e3 * score + ", test_mer.check_selected
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

@@ -15,7 +15,7 @@ offered to the store, a reservoir in which each that ever was is kept with the s
 ε = 1 that is continual learning: tasks that come one after the other and never again. With several it is an initial network for new
 tasks, whose few transitions are learned from together with many old ones.
 
-The old ones are drawn by a selector that has learned on past tasks which of them help with a task of which little has been seen
+The old ones are drawn by a selector that has learned on past tasks which of them are as if of a task of which little has been seen
 (`adaptation/relevance.py`), or, `selection` "uniform", all alike, as in the paper.
 
 Good at: sequences of tasks that a network could hold together, but would forget one by one; few environment steps. Bad at: tasks
@@ -90,11 +90,11 @@ class MER:
     """How old transitions are drawn."""
     candidates: int = 16
     """learned: times as many are looked at."""
-    temperature: float = 0.1
+    temperature: float = 1.0
     """learned: τ of the draw among them."""
-    selector_lr: float = 1e-3
+    selector_lr: float = 3e-3
     """learned: Adam's step size for the selector."""
-    selector_steps: int = 20
+    selector_steps: int = 50
     """learned: its gradient steps in a meta-update."""
     recent: int = 20
     """Longest episodes of a task that its own buffer has room for."""
@@ -170,12 +170,8 @@ class MERAlgorithm(Algorithm):
         )  # fmt: skip
         self.spec, self.tasks = spec, config.tasks
         self.layout = Layout(config.rounds, config.streams, spec.episode_steps, episodes=1)
-        self.selecting = SelectorSteps(
-            config.selector_steps,
-            config.batches * config.batch,
-            config.candidates,
-            jnp.array(config.selector_lr),
-        )
+        rows = config.batches * config.batch
+        self.selecting = SelectorSteps(config.selector_steps, rows, jnp.array(config.selector_lr))
         self.on_disk, self.outer_step = config.on_disk, jnp.array(config.outer_step)
         self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
 
@@ -264,16 +260,12 @@ class MERAlgorithm(Algorithm):
         self, state: TrainState, rows: Transition, valid: Bool[Array, "B n"], key: Key[Array, ""]
     ) -> tuple[Selector | None, Any, Metrics]:
         """The selector after steps on the tasks that were just met, as present ones, and the store as it was before them."""
-        theta, learner = state.theta, self.learner
+        theta = state.theta
         if theta.selector is None:
             return None, state.opt_state, {}
         one_task = RingBuffer.of(blank(self.spec), valid.shape[1])
         tasks = jax.vmap(one_task.add)(rows, valid)
-
-        def errors(q: Any, rows: Transition) -> Array:
-            return jax.vmap(lambda row: learner.td.error(q, theta.q, row, theta.normaliser))(rows)
-
         selector, opt_state, loss = self.selecting(
-            theta.selector, state.opt_state, theta.store.transitions, tasks, errors, theta.q, theta.normaliser, key
-        )  # fmt: skip
+            theta.selector, state.opt_state, theta.store.transitions, tasks, theta.normaliser, key
+        )
         return selector, opt_state, {"selector_loss": loss}
