@@ -88,7 +88,7 @@ class MER:
     meta-update, are in memory. 0: there is none."""
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
-    candidates: int = 16
+    candidates: int = 4
     """learned: times as many are looked at."""
     temperature: float = 1.0
     """learned: τ of the draw among them."""
