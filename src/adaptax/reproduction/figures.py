@@ -301,7 +301,7 @@ FIGURES: dict[str, Figure] = {
         replay_digits.digits_retained,
     ),
     "mer-sequence": Figure(
-        "MER on 12 goals that never come back, beside replay, elastic weights and nothing: 10 sequences",
+        "MER on 12 goals that never come back, beside replay, elastic weights and nothing: 20 sequences",
         "curves (Riemer et al. 2019, figures 4 and 5)",
         15,
         replay_sequence.sequence_retained,

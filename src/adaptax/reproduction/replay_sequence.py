@@ -36,11 +36,11 @@ from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 TASKS = 12
 """Goals of a sequence."""
 SEQUENCE = MER(
-    tasks=1, rounds=10, streams=8, inner_updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
+    tasks=1, rounds=10, streams=8, inner_updates=40, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
     selection="uniform", recent=80, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.5, last_epsilon=0.5,
 )  # fmt: skip
 """A task lasts 80 episodes, 1,200 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
-SEEDS, TUNING_SEEDS = 10, 2
+SEEDS, TUNING_SEEDS = 20, 4
 TOGETHER = 4
 """Sequences that are learned side by side."""
 
@@ -160,7 +160,7 @@ class Method:
 FINE, COARSE = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0.3, 1.0, 3.0)
 FIRST, ONLINE, ELASTIC, UNIFORM = "MER", "online", "elastic weights (EWC)", "uniform replay"
 METHODS = (
-    Method(FIRST, MERLearner, COARSE, (0.3, 1.0)),
+    Method(FIRST, MERLearner, (0.5, 1.0, 2.0), (0.3, 0.5)),
     Method(UNIFORM, Plain, FINE),
     Method(ELASTIC, Elastic, COARSE, (1.0, 10.0)),
     Method(ONLINE, Online, FINE),
