@@ -53,6 +53,7 @@ from mutants.harness import mutated
 from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
 from reports import test_answer_plots
+from reproduction import test_replay_parts
 from search import test_strategies
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
@@ -735,6 +736,16 @@ OF_METHODS = {
         "lifetime.rounds, jnp.arange(self.layout.rounds)",
         "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
         test_mer.check_update,
+    ),
+    "a batch of digits is of a past that there is not": Mutant(
+        "adaptax.reproduction.replay_digits:batches_with", "reservoir.size > 0", "reservoir.size >= 0",
+        test_replay_parts.check_batches,
+    ),
+    "online training replays the past": Mutant(
+        "adaptax.reproduction.replay_sequence:Online.drawn",
+        "buffer.sample(",
+        "theta.store.transitions.sample(",
+        test_replay_parts.check_online,
     ),
     "alignment is that of losses": Mutant(
         "adaptax.adaptation.relevance:alignment", "[1]", "[0]", test_mer.check_alignment
