@@ -53,6 +53,7 @@ from mutants.harness import mutated
 from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
 from reports import test_answer_plots
+from reproduction import test_replay_parts
 from search import test_strategies
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
@@ -741,6 +742,16 @@ OF_METHODS = {
     ),
     "selected rows are the likeliest": Mutant(
         "adaptax.adaptation.relevance:selected", "score / τ + ", "1e3 * score + ", test_mer.check_selected
+    ),
+    "a batch of digits is of a past that there is not": Mutant(
+        "adaptax.reproduction.replay_digits:batches_with", "reservoir.size > 0", "reservoir.size >= 0",
+        test_replay_parts.check_batches,
+    ),
+    "online training replays the past": Mutant(
+        "adaptax.reproduction.replay_sequence:Online.drawn",
+        "buffer.sample(",
+        "theta.store.transitions.sample(",
+        test_replay_parts.check_online,
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic

@@ -136,7 +136,7 @@ def test_what_there_is_to_know_is_shown_after_reset_and_after_each_step():
     assert not eqx.tree_equal(bare, outcome.obs), "the step led nowhere"
 
 
-STEP, STRENGTH = 0.5, 0.25
+STEP, STRENGTH = 0.3, 0.25
 
 
 def learner_of(kind):
