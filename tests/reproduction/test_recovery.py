@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptax.reproduction.perturbation import GOES_ON, STOPPED, recovery
+from adaptax.reproduction.perturbation import OFTEN, SELDOM, recovery
 
 RNG = np.random.default_rng(0)
 
@@ -15,31 +15,29 @@ def returns(*phases: float) -> np.ndarray:
     return np.array(phases) + 0.01 * RNG.standard_normal((5, 20, len(phases)))
 
 
-def claims(online: np.ndarray, stopped: np.ndarray) -> list[bool]:
-    return [
-        claim.holds for claim in recovery({"it breaks": {GOES_ON: online, STOPPED: stopped}}, 16_000.0).claims
-    ]
+def claims(often: np.ndarray, seldom: np.ndarray) -> list[bool]:
+    return [claim.holds for claim in recovery({"it breaks": {OFTEN: often, SELDOM: seldom}}, 16_000.0).claims]
 
 
 @pytest.mark.parametrize(
-    ("online", "stopped", "holds"),
+    ("often", "seldom", "holds"),
     [
         ((-300, -10, -110, -15), (-300, -10, -400, -400), [True, True]),
         # A fifth of what the change costs is still missing.
         ((-300, -10, -110, -30), (-300, -10, -400, -400), [False, True]),
-        # It recovers without fits too.
+        # It recovers with few fits too.
         ((-300, -10, -110, -15), (-300, -10, -110, -15), [True, False]),
         # Nothing was lost, so that nothing may be missing.
         ((-300, -10, -9, -15), (-300, -10, -400, -400), [False, True]),
     ],
 )
-def test_recovery(online, stopped, holds):
-    assert claims(returns(*online), returns(*stopped)) == holds
+def test_recovery(often, seldom, holds):
+    assert claims(returns(*often), returns(*seldom)) == holds
 
 
 def test_what_is_told():
     """Cost 100, of which 5 are missing; worth 385 at last."""
-    ways = {GOES_ON: returns(-300, -10, -110, -15), STOPPED: returns(-300, -10, -400, -400)}
+    ways = {OFTEN: returns(-300, -10, -110, -15), SELDOM: returns(-300, -10, -400, -400)}
     found = recovery({"it breaks": ways}, 16_000.0)
     first, second = (claim.sentence for claim in found.claims)
     assert "it costs +100.0 [" in first and "+5.0 [" in first

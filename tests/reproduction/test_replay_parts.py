@@ -140,7 +140,7 @@ STEP, STRENGTH = 0.3, 0.25
 
 
 def learner_of(kind):
-    return Sequential(kind, jnp.array([STEP, STRENGTH])).learner
+    return Sequential(kind, jnp.array([STEP, STRENGTH]), 1000).learner
 
 
 def paying(reward, *shape: int):

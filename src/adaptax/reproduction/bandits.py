@@ -106,8 +106,20 @@ TRANSFORMER_100 = Transformer(
 )
 
 
+MANY_ARMS = 50
+"""With so many it takes long until one that pays is pulled twice; step sizes fall more slowly then, and training takes longer."""
+
+
 def learners(pulls: int, arms: int) -> dict[str, Learner]:
     """What is trained for a cell, by what two cores can do."""
+    if pulls <= 10 and arms >= MANY_ARMS:
+        return {
+            "rl2": Learner(dataclasses.replace(CELL_10_5, lr_decay=0.998), 1200, goal=6.6, seeds=5),
+            "snail": Learner(SNAIL_10, 400, goal=6.6, seeds=5),
+            "transformer": Learner(
+                dataclasses.replace(TRANSFORMER_10, lr=2e-3, lr_decay=0.998), 1000, goal=6.6, seeds=5
+            ),
+        }
     if pulls <= 10:
         return {
             "rl2": Learner(CELL_10_5, 600, goal=6.6, seeds=5),

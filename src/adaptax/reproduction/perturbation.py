@@ -30,24 +30,24 @@ CHANGES = {
     "the actuator is weakened to 40%": ("gain", 0.4),
     "the mass doubles": ("mass", 2.0),
 }
-LASTING = Pendulum(horizon=400)
+LASTING = Pendulum(horizon=600)
 CHANGE_AT = 200
 PHASE = 100
 """Steps over which returns are told."""
 EVERY = 20
 """Steps between fits."""
 ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=40, query=20), 5)
-GOES_ON, STOPPED = f"fitted every {EVERY} steps", "fitted once, at the change"
+OFTEN, SELDOM = f"fitted every {EVERY} steps", f"fitted every {CHANGE_AT} steps"
 WAYS = {
-    GOES_ON: Layout(LASTING.horizon // EVERY, 1, EVERY, episodes=1, carry=True),
-    STOPPED: Layout(2, 1, CHANGE_AT, episodes=1, carry=True),
+    name: Layout(LASTING.horizon // every, 1, every, episodes=1, carry=True)
+    for name, every in ((OFTEN, EVERY), (SELDOM, CHANGE_AT))
 }
 RECOVERED = 0.1
 """The share of what a change costs in the steps that follow it that may still be missing at last, with 95% confidence."""
 
 
 def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
-    """A pendulum that changes in mid-episode: what that costs at first, and what is left of it with fits that go on and without."""
+    """A pendulum that changes in mid-episode: what that costs, and what is left of it with fits that come often and seldom."""
     runs = trained(ONLINE, Pendulum(), directory, report)
     found = {
         change: {
@@ -61,37 +61,38 @@ def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
 
 
 def recovery(found: dict[str, dict[str, np.ndarray]], steps: float) -> Outcome:
-    """`found`: of each change and way, returns [seeds, tasks, phases]. The change comes with the phase in the middle."""
+    """`found`: of each change and way, returns [seeds, tasks, phases]."""
     tables, claims = [], []
     for change, ways in found.items():
-        online, stopped = ways[GOES_ON], ways[STOPPED]
-        seeds, tasks, number = online.shape
-        middle = number // 2
+        often, seldom = ways[OFTEN], ways[SELDOM]
+        seeds, tasks, number = often.shape
+        struck = CHANGE_AT // PHASE
         shown = []
         for way, returns in ways.items():
-            lead = "" if returns is online else in_words(difference(online[:, :, -1], returns[:, :, -1]))
+            lead = "" if returns is often else in_words(difference(often[:, :, -1], returns[:, :, -1]))
             shown.append((way, *(f"{x:.1f}" for x in returns.mean((0, 1))), lead))
         tables.append(
             Table(
-                f"Pendulum of which {change} at step {middle * PHASE}: mrlm, {seeds} seeds × {tasks} unseen tasks",
+                f"Pendulum of which {change} at step {CHANGE_AT}: mrlm, {seeds} seeds × {tasks} unseen tasks",
                 ("", *(f"steps {i * PHASE}–{(i + 1) * PHASE}" for i in range(number)), "lead at last"),
                 shown,
                 f"Return of {PHASE} steps. The model, meta-trained with {steps:,.0f} steps on pendulums that do not change, is "
-                "fitted to the newest 40 steps. Lead: of fits that go on, with its 95% interval.",
+                "fitted to the newest 40 steps. Lead: of fits that come often, with its 95% interval.",
             )
         )
-        before, struck, last = (online[:, :, i] for i in (middle - 1, middle, -1))
+        before, after, last = (often[:, :, i] for i in (struck - 1, struck, -1))
         cost, missing, gain = (
-            difference(*pair) for pair in ((before, struck), (before, last), (last, stopped[:, :, -1]))
+            difference(*pair) for pair in ((before, after), (before, last), (last, seldom[:, :, -1]))
         )
         claims += [
             Claim(
-                f"{change}: it costs {in_words(cost)} in the next {PHASE} steps, of which with fits that go on "
+                f"{change}: it costs {in_words(cost)} in the next {PHASE} steps, of which with fits that come often "
                 f"{in_words(missing)} is missing in the last {PHASE}: it has recovered",
                 missing[2] <= RECOVERED * max(cost[0], 0.0),
             ),
             Claim(
-                f"{change}: in the last {PHASE} steps fits that go on are worth {in_words(gain)}", gain[1] > 0
+                f"{change}: in the last {PHASE} steps fits that come often are worth {in_words(gain)}",
+                gain[1] > 0,
             ),
         ]
     return Outcome(tables, claims, [])

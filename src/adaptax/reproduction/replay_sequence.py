@@ -26,7 +26,7 @@ from adaptax.collection.collect import collect
 from adaptax.estimators.transitions import transitions
 from adaptax.learner import Frozen
 from adaptax.reports.outcome import Outcome, Plot
-from adaptax.reproduction.continual import leads, on_past_tasks, retained, tuned
+from adaptax.reproduction.continual import Found, leads, on_past_tasks, retained, tuned
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.training.program import lifetime_keys
@@ -36,10 +36,12 @@ from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 TASKS = 12
 """Goals of a sequence."""
 SEQUENCE = MER(
-    tasks=1, rounds=10, streams=8, inner_updates=40, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
+    tasks=1, rounds=10, streams=8, inner_updates=40, batches=2, minibatches=4, batch=16, outer_step=1.0,
     selection="uniform", recent=80, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.5, last_epsilon=0.5,
 )  # fmt: skip
-"""A task lasts 80 episodes, 1,200 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
+"""A task lasts 80 episodes, 1,200 steps, all of which its own buffer holds."""
+CAPACITIES = (1000, 250)
+"""Transitions of the past that are kept."""
 SEEDS, TUNING_SEEDS = 20, 4
 TOGETHER = 4
 """Sequences that are learned side by side."""
@@ -122,8 +124,8 @@ class Elastic(Online):
 class Sequential(MERAlgorithm):
     """MER on tasks that come one by one, with observations that need no scaling."""
 
-    def __init__(self, kind: type[MERLearner], settings: Float[Array, " 2"]):
-        super().__init__(SEQUENCE, FAMILY.spec)
+    def __init__(self, kind: type[MERLearner], settings: Float[Array, " 2"], capacity: int):
+        super().__init__(dataclasses.replace(SEQUENCE, capacity=capacity), FAMILY.spec)
         fields: dict[str, Any] = {
             f.name: getattr(self.learner, f.name) for f in dataclasses.fields(MERLearner)
         }
@@ -159,9 +161,11 @@ class Method:
 
 FINE, COARSE = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0.3, 1.0, 3.0)
 FIRST, ONLINE, ELASTIC, UNIFORM = "MER", "online", "elastic weights (EWC)", "uniform replay"
-METHODS = (
+REPLAY = (
     Method(FIRST, MERLearner, (0.5, 1.0, 2.0), (0.3, 0.5)),
     Method(UNIFORM, Plain, FINE),
+)
+WITHOUT = (
     Method(ELASTIC, Elastic, COARSE, (1.0, 10.0)),
     Method(ONLINE, Online, FINE),
 )
@@ -194,7 +198,7 @@ def met(algorithm: MERAlgorithm, tasks: Array, key: Key[Array, ""]) -> Float[Arr
 
 
 def of_seeds(
-    kind: type[MERLearner], settings: Sequence[tuple[float, float]], first: int, number: int
+    kind: type[MERLearner], capacity: int, settings: Sequence[tuple[float, float]], first: int, number: int
 ) -> np.ndarray:
     """[settings, seeds, after, on]"""
     goals = [
@@ -211,26 +215,43 @@ def of_seeds(
 
     @jax.jit
     def scores(every: Any) -> Array:
-        return jax.lax.map(lambda one: met(Sequential(kind, one[0]), *one[1:]), every, batch_size=TOGETHER)
+        return jax.lax.map(
+            lambda one: met(Sequential(kind, one[0], capacity), *one[1:]), every, batch_size=TOGETHER
+        )
 
     found = np.asarray(scores(every), np.float64)
     return found.reshape(n, number, *found.shape[1:])
 
 
 def sequence_retained(directory: Path, report: Report) -> Outcome:
-    """Every method on the same sequences."""
-    methods = {method.name: (method.grid, partial(of_seeds, method.kind)) for method in METHODS}
-    found = tuned(methods, TUNING_SEEDS, SEEDS, directory / "goals")
+    """Every method on the same sequences, those that replay with stores of several sizes."""
+
+    def found(methods: Sequence[Method], capacity: int, folder: str) -> Found:
+        plays = {m.name: (m.grid, partial(of_seeds, m.kind, capacity)) for m in methods}
+        return tuned(plays, TUNING_SEEDS, SEEDS, directory / folder)
+
+    nothing = found(WITHOUT, 1, "nothing-kept")
+    return sum(
+        (
+            told(capacity, {**found(REPLAY, capacity, f"{capacity}-kept"), **nothing})
+            for capacity in CAPACITIES
+        ),
+        start=Outcome([], [], []),
+    )
+
+
+def told(capacity: int, found: Found) -> Outcome:
+    """With a store of one size."""
     steps = SEQUENCE.rounds * SEQUENCE.streams * GRID.horizon
     table = retained(
-        f"{TASKS} goals of the gridworld, one by one, {steps} steps each, {SEQUENCE.capacity} past ones kept: greedy return",
+        f"{TASKS} goals of the gridworld, one by one, {steps} steps each, {capacity} past ones kept: greedy return",
         found,
         2,
         f"Means over {SEEDS} sequences and networks. Retained: on all tasks at last. Settings: α, and β or the strength of the "
-        f"elastic weights; the best of {len(METHODS[0].grid)} on {TUNING_SEEDS} other sequences. All take the same number of "
+        f"elastic weights; the best of {len(REPLAY[0].grid)} on {TUNING_SEEDS} other sequences. All take the same number of "
         "gradients. Lead: in what is retained, with its 95% interval over sequences.",
     )
-    claims = leads(f"{FIRST} retains a return of", found, (ONLINE, UNIFORM, ELASTIC), 2)
+    claims = leads(f"{capacity} kept: {FIRST} retains a return of", found, (ONLINE, UNIFORM, ELASTIC), 2)
     lines = [on_past_tasks(name, x) for name, (_, x) in found.items()]
-    plot = Plot("Return on the goals that are over", "goals", "return", lines)
+    plot = Plot(f"Return on the goals that are over, {capacity} transitions kept", "goals", "return", lines)
     return Outcome([table], claims, [], [plot])
