@@ -16,7 +16,11 @@ def check_patches() -> None:
         k1, k2 = jax.random.split(jax.random.key(height))
         x, kernel = jax.random.normal(k1, (height, width, 2)), jax.random.normal(k2, (k, k, 2, 4))
         expected = jax.lax.conv_general_dilated(
-            x[None], kernel, (stride, stride), ((k // 2,) * 2,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x[None],
+            kernel,
+            (stride, stride),
+            ((k // 2,) * 2,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )[0]
         found = patches(x, stride, k) @ kernel.reshape(2 * k**2, 4)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

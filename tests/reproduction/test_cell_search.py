@@ -57,7 +57,9 @@ def test_gains_are_on_the_unadapted_self_the_multi_task_network_and_mamls(own, a
 
 
 def test_a_cell_is_told_with_the_tasks_that_would_have_it(monkeypatch):
-    monkeypatch.setattr(cell_search, "searched_mixture", lambda run: jnp.log(jnp.array([[1.0, 1.0, 6.0, 2.0]])))
+    monkeypatch.setattr(
+        cell_search, "searched_mixture", lambda run: jnp.log(jnp.array([[1.0, 1.0, 6.0, 2.0]]))
+    )
 
     class Searched:
         seed = 3

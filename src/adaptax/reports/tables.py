@@ -169,7 +169,10 @@ def settings(runs: Sequence[RunSummary]) -> list[Table]:
     changed = [
         key
         for key in keys
-        if any(key in config and config[key] != d.get(key, config[key]) for config, d in zip(flat, usual, strict=True))
+        if any(
+            key in config and config[key] != d.get(key, config[key])
+            for config, d in zip(flat, usual, strict=True)
+        )
     ]
     keys = changed + [key for key in keys if key not in changed]
     shared = [key for key in keys if len(set(values[key])) == 1]
@@ -182,11 +185,14 @@ def settings(runs: Sequence[RunSummary]) -> list[Table]:
         if len(differing) > len(runs):
             columns, *rows = map(list, zip(columns, *rows, strict=True))
             columns[0] = "setting"
-        tables.append(Table("What differs between the runs", columns, rows, "", frozenset(range(len(columns)))))
+        tables.append(
+            Table("What differs between the runs", columns, rows, "", frozenset(range(len(columns))))
+        )
     ours = [key for key in shared if key in changed]
     if ours:
         rows = [
-            [key, values[key][0], " or ".join(dict.fromkeys(d[key] for d in usual if key in d))] for key in ours
+            [key, values[key][0], " or ".join(dict.fromkeys(d[key] for d in usual if key in d))]
+            for key in ours
         ]
         columns = ["setting", "value", "default"]
         tables.append(Table("What differs from the defaults", columns, rows, "", frozenset(range(3))))

@@ -85,9 +85,7 @@ def t_nas_omniglot(directory: Path, report: Report, seeds: int = SEEDS) -> Outco
 def staged(stages: Stages, directory: Path, report: Report, seeds: int) -> Outcome:
     """The search, the decoded network beside the one made by hand, and what they do on unseen tasks."""
     family = stages.family
-    search = trained(
-        Method("t-nas", stages.search, stages.search_updates), family, directory, report, seeds
-    )
+    search = trained(Method("t-nas", stages.search, stages.search_updates), family, directory, report, seeds)
     cells = [decoded(searched_mixture(run)) for run in search]
     again = [
         train_or_resume(
@@ -199,7 +197,7 @@ def found(
         "The cells that were found",
         ("seed", "operations of the edges", "their weights", "tasks with the same", "cells of all tasks"),
         rows,
-        f"Weights: of the heaviest operations, before adaptation; all alike are 0.25. Tasks: {len(own[0])} unseen ones, each of which "
+        f"Weights: of the heaviest operations, before adaptation; all alike are 0.25. Tasks: {len(own[0])} unseen ones; each "
         f"keeps the heaviest operations after {TOLD[-1]} adaptations of its own.",
         frozenset({1, 2}),
     )

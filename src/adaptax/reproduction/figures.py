@@ -348,6 +348,12 @@ FIGURES: dict[str, Figure] = {
         15,
         architecture_search.search_navigation,
     ),
+    "search-navigation-large": Figure(
+        "the same in a space of 48 architectures, with budgets of 4 to 12 trainings",
+        "a claim of this library",
+        20,
+        architecture_search.search_navigation_large,
+    ),
     "search-cartpole": Figure(
         "architecture search for RL² on CartPole, memory cells among others: the same",
         "a claim of this library",
