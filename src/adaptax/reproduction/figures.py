@@ -367,7 +367,7 @@ FIGURES: dict[str, Figure] = {
         architecture_search.search_omniglot,
     ),
     "t-nas-omniglot": Figure(
-        "T-NAS on Omniglot at 14 × 14 pixels, and the network it finds beside MAML's: 5 seeds × 600 unseen tasks",
+        "T-NAS on Omniglot at 14 × 14 pixels, and the network it finds beside MAML's: 5 seeds × 200 unseen tasks",
         "T-NAS 99.36 at 28 × 28, one cell for all tasks 98.95, MAML 98.7 (Lian et al. 2020)",
         20,
         cell_search.t_nas_omniglot,
