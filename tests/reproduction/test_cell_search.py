@@ -19,7 +19,15 @@ from adaptax.training.run import load_run
 
 TINY = TNAS(tasks=2, channels=2, cells=1, nodes=1)
 STAGES = Stages(
-    Pictures(), TINY, 0, TINY, MAML(tasks=2, hidden=(2,)), 0, MultiTask(tasks=2, hidden=(2,)), 0, tasks=4
+    Pictures(),
+    TINY,
+    0,
+    TINY,
+    MAML(tasks=2, hidden=(2,)),
+    0,
+    MultiTask(tasks=2, hidden=(2,), minibatches=1),
+    0,
+    tasks=4,
 )
 
 

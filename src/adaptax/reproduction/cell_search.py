@@ -67,7 +67,7 @@ class Stages:
 SMALL = Stages(
     Omniglot(queries=3, side=14),
     TNAS(cells=2, transductive=True),
-    150,
+    200,
     TNAS(cells=2, transductive=True, first_order=False),
     # Four layers of 32 channels, as in Lian et al.'s tables, and as many tasks in an update as the decoded network is given.
     dataclasses.replace(ENTRIES["maml"].images, tasks=8, hidden=(32,) * 4, transductive=True),  # type: ignore[type-var]
