@@ -219,7 +219,7 @@ def _adapted(
     """α_i of tasks."""
 
     def one(data: FewShot) -> Array:
-        fast = learner.begin(theta, keys.begin(data.keys))
+        fast = learner.begin(theta, keys.begin(data.keys), None)
         return adapted_to(learner, theta, data, fast, TOLD[-1]).policy.convolutions.mixture
 
     return map_tasks(one, data, chunk)
