@@ -209,7 +209,7 @@ def own_cells(run: Run, tasks: int) -> list[tuple[Operation, ...]]:
     data = evaluation_examples(run.family, "test", run.seed, tasks)  # type: ignore[arg-type]
     algorithm = run.algorithm
     chunk = chunk_size(tasks, data.support.obs.shape[1] * algorithm.floats_per_row)  # type: ignore[attr-defined]
-    return [decoded(one) for one in np.asarray(_adapted(algorithm.learner, run.state.theta, data, chunk))]
+    return [decoded(mixture) for mixture in _adapted(algorithm.learner, run.state.theta, data, chunk)]
 
 
 @eqx.filter_jit
