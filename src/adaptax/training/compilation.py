@@ -25,11 +25,11 @@ class Compilation:
         jax.monitoring.register_event_duration_secs_listener(self._heard)
         return self
 
-    def _heard(self, event: str, seconds: float, **_: object) -> None:
+    def _heard(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if not event.startswith(EVENTS):
             return
         end = time.perf_counter()
-        begin = end - seconds
+        begin = end - duration_secs
         # What is traced while something else is traced has been told before: its seconds count once.
         while self._spans and self._spans[-1][0] >= begin:
             self._spans.pop()
