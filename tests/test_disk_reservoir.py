@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from adaptax.disk_reservoir import DiskReservoir
+from adaptax.disk_reservoir import DiskReservoir, RunStore
 from adaptax.errors import AdaptaxError
 
 ROW = {"x": jnp.float32(0), "pair": jnp.zeros(2, jnp.int32), "flag": jnp.array(False)}
@@ -80,3 +80,38 @@ def test_a_damaged_store_is_told(tmp_path):
         (tmp_path / name / name).write_text("{")
         with pytest.raises(AdaptaxError, match="is damaged"):
             DiskReservoir(tmp_path / name, ROW, 5)
+
+
+# --- of a run ------------------------------------------------------------------------------------
+
+
+def test_a_run_offers_each_meta_update_once(tmp_path):
+    """Asked again after an interrupt it gives the same rows; what an earlier run has left there is not its own."""
+    place, every = tmp_path / "store", np.ones(4, bool)
+    DiskReservoir(place, ROW, 20).add(rows(50, 4), every)
+    store = RunStore(ROW, 20, 6)
+    after = lambda updates: store.after(place, updates, rows(4 * updates, 4), every, [3, 4])  # noqa: E731
+    first = np.asarray(after(1).rows["x"])
+    np.testing.assert_array_equal(first, [4, 5, 6, 7, 0, 0])
+    second, again = after(2), after(2)
+    held = set(np.asarray(second.rows["x"]).astype(int))
+    assert int(second.size) == 6 == len(held) and held <= set(range(4, 12))
+    np.testing.assert_array_equal(second.rows["x"], again.rows["x"])
+    assert DiskReservoir(place, ROW, 20).offers == 2
+    other = store.after(tmp_path / "other", 1, rows(4, 4), every, [3, 5])
+    assert set(np.asarray(other.rows["x"]).astype(int)) == {0, 4, 5, 6, 7}
+
+
+def test_a_store_must_have_met_what_the_run_has(tmp_path):
+    """It may be one meta-update ahead of the last checkpoint, and never behind."""
+    place, store = tmp_path / "store", RunStore(ROW, 20, 6)
+    store.check(place, 0)
+    with pytest.raises(AdaptaxError, match="is missing; put it back"):
+        store.check(place, 1)
+    for updates in (1, 2, 3):
+        store.after(place, updates, rows(0, 4), np.ones(4, bool), [0])
+    store.check(place, 3)
+    store.check(place, 2)
+    for updates in (1, 4):
+        with pytest.raises(AdaptaxError, match=f"has met 3 meta-updates, and this run {updates}"):
+            store.check(place, updates)

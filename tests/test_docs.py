@@ -23,6 +23,7 @@ from adaptax.tasks.registry import ENTRIES as FAMILIES
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ENGLISH = sorted((ROOT / "docs/en").glob("*.md"))
+SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```([\w-]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -126,6 +127,16 @@ def test_each_page_is_there_in_chinese_with_the_same_code(page):
     for ours, theirs in zip(FENCE.findall(page.read_text()), FENCE.findall(chinese.read_text()), strict=True):
         bare = [re.sub(r"\s*#.*", "", text) for _, text in (ours, theirs)]
         assert ours[0] == theirs[0] and (bare[0] == bare[1] or ours[0] in ("", "text")), ours[1]
+
+
+def test_pages_name_their_parts_alike():
+    """A heading that stands on several English pages has one Chinese wording on all of them, in the same place."""
+    wordings: dict[str, set[str]] = {}
+    for page in ENGLISH:
+        theirs = SECTION.findall((ROOT / "docs/zh" / page.name).read_text())
+        for ours, other in zip(SECTION.findall(page.read_text()), theirs, strict=True):
+            wordings.setdefault(ours, set()).add(other)
+    assert {heading: found for heading, found in wordings.items() if len(found) > 1} == {}
 
 
 def test_every_algorithm_has_its_page():

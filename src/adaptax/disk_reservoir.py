@@ -6,9 +6,11 @@ folder holds a file for each leaf of a row, whose room is taken when it is made,
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,3 +134,40 @@ class DiskReservoir:
 
     def _file(self, i: int) -> Path:
         return self.folder / f"rows-{i}.bin"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStore:
+    """A reservoir on disk that belongs to a run, and is offered what each meta-update has met, once."""
+
+    row: Any
+    """What its rows are like."""
+    capacity: int
+    in_memory: int
+    """Rows that are drawn from it at a time."""
+
+    def after(
+        self, folder: Path, updates: int, rows: Any, valid: np.ndarray, seed: Sequence[int]
+    ) -> Reservoir:
+        """What is replayed after so many meta-updates, of which the last has met the valid ones of rows [n, ...].
+
+        The same when it is asked again, after an interrupt. `seed` is the run's.
+        """
+        if updates == 1:  # what is there is of a run that never got so far
+            shutil.rmtree(folder, ignore_errors=True)
+        disk = DiskReservoir(folder, self.row, self.capacity, seed)
+        if disk.offers < updates:
+            disk.add(rows, valid)
+        return disk.drawn(self.in_memory, [*seed, updates])
+
+    def check(self, folder: Path, updates: int) -> None:
+        """AdaptaxError where what is in `folder` does not belong to a run with so many meta-updates."""
+        if updates == 0:
+            return
+        if not folder.exists():
+            raise AdaptaxError(f"{folder}, the store that belongs to this run, is missing; put it back.")
+        offers = DiskReservoir(folder, self.row, self.capacity).offers
+        if offers not in (updates, updates + 1):
+            raise AdaptaxError(
+                f"{folder} is of another run: it has met {offers} meta-updates, and this run {updates}; put its own store back."
+            )

@@ -32,6 +32,39 @@ def walk(pays_position: float = 0.0, pays: float = 0.0) -> Imagination:
     return Imagination(model, networks, Scales.of(SPEC), None, jnp.array(1.0))
 
 
+def disagreeing() -> Imagination:
+    """An action moves the point as it says and pays 1; so says the first member, and the second three times as much of both."""
+    alike = walk(pays=1.0)
+    layer = lambda i: (i.networks.layers[0].weight, i.networks.layers[0].bias)  # noqa: E731
+    return eqx.tree_at(layer, alike, replace_fn=lambda x: x.at[1, :3].multiply(3.0))
+
+
+def check_members() -> None:
+    """Together they say the mean, and each goes on from where it says that it is; where chance chooses one, all are where that
+    one says, and what it pays is paid."""
+    search, imagination, key = (
+        TreeSearch(Discrete(3), "gumbel", HORIZON, 2, 2),
+        disagreeing(),
+        jax.random.key(0),
+    )
+    right = jnp.array([2])
+    node = Node(jnp.zeros((1, MEMBERS, 1)), jnp.array([0]), right)
+    said, reached = search.together(imagination, key, right, node)
+    np.testing.assert_allclose(said.reward, [2.0], atol=1e-5)
+    np.testing.assert_allclose(reached.obs[0, :, 0], [1.0, 3.0], atol=1e-5)
+    np.testing.assert_allclose(said.value, [2.0 * (HORIZON - 1)], atol=1e-4)
+
+    said, reached = search.decided(imagination, key, right, node)
+    np.testing.assert_array_equal(jax.nn.softmax(said.chance_logits), [[0.5, 0.5]])
+    np.testing.assert_allclose(said.afterstate_value, [2.0 * HORIZON], atol=1e-4)
+    assert eqx.tree_equal(reached, node), "nothing has happened yet"
+    for member, threefold in enumerate((1.0, 3.0)):
+        said, after = search.answered(imagination, key, jnp.array([member]), reached)
+        np.testing.assert_allclose(said.reward, [threefold], atol=1e-5)
+        np.testing.assert_allclose(after.obs[0, :, 0], [threefold] * MEMBERS, atol=1e-5)
+        assert after.depth.tolist() == [1]
+
+
 def check_leaves() -> None:
     """With 2 a step a leaf at depth d is worth 2 (H − d), whatever is done; beyond the horizon, nothing."""
     search = TreeSearch(Discrete(3), "gumbel", HORIZON, 2, 2)
@@ -45,6 +78,10 @@ def check_leaves() -> None:
 
 def test_leaves_are_worth_what_is_left_of_the_horizon():
     check_leaves()
+
+
+def test_members_that_disagree_are_asked_together_or_one_by_one():
+    check_members()
 
 
 @pytest.mark.parametrize("method", ["gumbel", "stochastic"])

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from families import Corridor, Push, TwoArms
-from laws.learners import DQN_, MAML_DQN
+from laws.learners import DQN_, MAML_DQN, MER_
 
 from adaptax.adaptation.q_learning import DQNSteps
 from adaptax.adaptation.update_rules import SGD
 from adaptax.algorithms.dqn import DQN
-from adaptax.algorithms.maml_dqn import MAMLDQN, Seen
+from adaptax.algorithms.maml_dqn import MAMLDQN, ByTDError, Seen
 from adaptax.buffers import RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.errors import AdaptaxError
@@ -199,27 +199,47 @@ def test_values_of_a_corridor_are_those_of_its_bellman_equation():
 
 
 def check_what_judges() -> None:
-    """The query's error counts and the support's does not; what judges is the target adapted, of which nothing is a function."""
-    algorithm = MAML_DQN.build(Corridor().spec)
-    theta = begun(algorithm).theta
-    rows = jax.tree.map(lambda x: jnp.zeros((2, 4, *x.shape), x.dtype), blank(Corridor().spec))
-    rows = dataclasses.replace(
-        rows, obs=jnp.broadcast_to(jnp.eye(3)[1], rows.obs.shape), reward=jnp.ones((2, 4))
-    )
-    seen = Seen(rows, rows.reward, jnp.ones((2, 4), bool))
-    zero_query = eqx.tree_at(lambda s: s.valid, seen, seen.valid.at[1].set(False))
+    """Rounds two and three are judged, each with the network and the target that the rounds before it were learned by; by hand,
+    on rounds whose rows are all alike. A support pays what the learner sees, a query what training maximises."""
+    algorithm = dataclasses.replace(MAML_DQN, inner_rounds=2).build(Corridor().spec)
+    assert isinstance(algorithm, ByTDError)
+    learner, theta = algorithm.learner, begun(algorithm).theta
+    rows = jax.tree.map(lambda x: jnp.zeros((3, 4, *x.shape), x.dtype), blank(Corridor().spec))
+    obs = jnp.broadcast_to(jnp.eye(3)[:, None], rows.obs.shape)
+    rows = dataclasses.replace(rows, obs=obs, reward=jnp.broadcast_to(jnp.arange(1.0, 4.0)[:, None], (3, 4)))
+    seen = Seen(rows, jnp.full((3, 4), -5.0), jnp.ones((3, 4), bool))
+    target = jax.tree.map(lambda x: x + 0.3, theta.q)
 
     @eqx.filter_jit
-    def loss(theta, target, seen):
-        return algorithm.loss(theta, target, seen, jax.random.key(0))[0]
+    def loss(q, target, seen):
+        return algorithm.loss(dataclasses.replace(theta, q=q), target, seen, jax.random.key(0))
 
-    assert float(loss(theta, theta.q, seen)) > 0.0 == float(loss(theta, theta.q, zero_query))
-    moved = jax.tree.map(lambda x: x + 0.3, theta.q)
-    assert float(loss(theta, theta.q, seen)) != float(loss(theta, moved, seen))
-    to_target = eqx.filter_grad(lambda target: loss(theta, target, seen))(theta.q)
-    assert all(not np.any(x) for x in jax.tree.leaves(to_target))
-    to_theta = eqx.filter_grad(lambda q: loss(dataclasses.replace(theta, q=q), theta.q, seen))(theta.q)
-    assert any(np.any(x) for x in jax.tree.leaves(to_theta))
+    @jax.jit
+    def by_hand():
+        """The mean error of both queries: as it should be, before adaptation, and were the target not adapted."""
+        errors, fast, second = [], learner.begin_from(theta.q), learner.begin_from(target)
+        error = lambda q, judge, row: learner.rule.error(q, judge, row, theta.normaliser)  # noqa: E731
+        for k in range(2):
+            support = dataclasses.replace(jax.tree.map(lambda x, k=k: x[k], rows), reward=seen.reward[k])
+            inputs = support, seen.valid[k], jax.random.fold_in(jax.random.key(0), k)
+            fast, second = (learner.trained(theta, f, *inputs) for f in (fast, second))
+            query, q, judge = (
+                jax.tree.map(lambda x, k=k: x[k + 1, 0], rows),
+                fast.training.q,
+                second.training.q,
+            )
+            errors.append([error(q, judge, query), error(theta.q, judge, query), error(q, target, query)])
+        return jnp.array(errors).mean(0)
+
+    got, metrics = loss(theta.q, target, seen)
+    expected, before, target_as_it_was = by_hand()
+    np.testing.assert_allclose((got, metrics["td_loss_before_adaptation"]), (expected, before), rtol=1e-4)
+    assert not np.allclose(got, target_as_it_was, rtol=0.01), "here it is all the same what judges"
+    no_query = eqx.tree_at(lambda s: s.valid, seen, seen.valid.at[1:].set(False))
+    assert float(loss(theta.q, target, no_query)[0]) == 0.0
+    to_q, to_target = eqx.filter_grad(lambda both: loss(*both, seen)[0])((theta.q, target))
+    assert any(np.any(x) for x in jax.tree.leaves(to_q))
+    assert not any(np.any(x) for x in jax.tree.leaves(to_target))
 
 
 def test_the_query_is_judged_by_the_adapted_target():
@@ -249,6 +269,24 @@ def test_one_pull_of_a_bad_arm_leads_to_the_good_one(outer):
             fast = algorithm.learner.trained(state.theta, fast, rows, jnp.ones(1, bool), jax.random.key(2))
             values = fast.training.q(state.theta.normaliser.observation(jnp.zeros(1)))
             assert int(values.argmax()) == (arm if paid else 1 - arm), (outer, arm, paid, values)
+
+
+def test_a_new_task_is_met_in_rounds_that_spend_the_episodes():
+    """Ten rounds are learned from, unless it is said how many episodes there are; without fine-tuning one shows all."""
+    spec = Corridor().spec
+    methods = {
+        DQN_: [1, 1, 1, 5],
+        dataclasses.replace(DQN_, fine_tune_steps=1): [11, 1, 1, 5],
+        dataclasses.replace(MAML_DQN, streams=2): [11, 1, 1, 3],
+        dataclasses.replace(MER_, streams=3): [11, 1, 1, 2],
+    }
+    for config, rounds in methods.items():
+        algorithm = config.build(spec)
+        layouts = [algorithm.test_layout(episodes) for episodes in (None, 0, 1, 5)]
+        assert [layout.rounds for layout in layouts] == rounds
+        for layout in layouts:
+            assert (layout.streams, layout.steps) == (algorithm.layout.streams, spec.episode_steps)
+            assert layout.episodes == 1 and not layout.carry
 
 
 def test_several_actions_at_once_are_refused():

@@ -14,7 +14,7 @@ from families import Corridor, Push
 from laws.learners import MER_, STORED, TASKS
 
 from adaptax.adaptation.experience_replay import towards
-from adaptax.adaptation.relevance import Selector, alignment, selected, selector_loss
+from adaptax.adaptation.relevance import Selector, selected, selector_loss
 from adaptax.algorithms.mer import MER
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.collection.collect import collect
@@ -78,14 +78,27 @@ def check_update() -> None:
     assert int(store.seen) == int(after.aux.env_steps) == number and int(store.size) == min(number, STORED)
 
 
-def check_alignment() -> None:
-    """The dot products of gradients, one by one."""
-    keys, θ = jax.random.split(jax.random.key(0)), jnp.array([0.5, -1.0])
-    stored, held = (jax.random.normal(k, (n, 3)) for k, n in zip(keys, (5, 4), strict=True))
-    errors = lambda θ, rows: jnp.tanh(rows[:, :2] @ θ - rows[:, 2]) ** 2  # noqa: E731
-    ours = jax.grad(lambda θ: errors(θ, held).mean())(θ)
-    each = [jax.grad(lambda θ, i=i: errors(θ, stored)[i])(θ) @ ours for i in range(5)]
-    np.testing.assert_allclose(alignment(errors, θ, stored, held), each, rtol=1e-4, atol=1e-5)
+def check_odds() -> None:
+    """A store of which one row in four pays 1, and tasks whose rows pay 1 or pay −1: scores are the ratios' logarithms."""
+    store = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows_paying(1.0, 16), rows_paying(-1.0, 48))
+    normaliser = Normaliser.of(3)
+    tasks = {1.0: np.log(4.0), -1.0: np.log(4.0 / 3.0)}
+
+    def loss(selector):
+        return sum(
+            selector_loss(selector, rows_paying(paid, 4), rows_paying(paid, 4), store, normaliser)
+            for paid in tasks
+        )
+
+    @jax.jit
+    def trained(selector):
+        step = lambda s, _: (jax.tree.map(lambda x, g: x - 0.03 * g, s, jax.grad(loss)(s)), None)  # noqa: E731
+        return jax.lax.scan(step, selector, None, length=3000)[0]
+
+    selector = trained(Selector(Corridor().spec, 16, 8, jax.random.key(0)))
+    for paid, ratio in tasks.items():
+        score = selector(rows_paying(paid, 1), rows_paying(paid, 4), normaliser)
+        np.testing.assert_allclose(score, [ratio], atol=0.05)
 
 
 def test_old_and_new_experience_are_drawn_together():
@@ -96,34 +109,30 @@ def test_an_update_goes_a_part_of_the_way_and_fills_the_store():
     check_update()
 
 
-def test_alignment_is_that_of_gradients():
-    check_alignment()
+def test_scores_are_how_much_more_probable_rows_are_in_the_task():
+    check_odds()
 
 
-def test_a_selector_learns_which_rows_are_of_the_kind_that_was_seen():
-    """Stored rows pay 1 or −1; those that pay what the task's rows do help, the others do harm."""
+def check_selected() -> None:
+    """Rows that pay 1 have a score, and those that pay −1 its negative: drawn they stand as e^(score/τ) : e^(−score/τ)."""
+    normaliser = Normaliser.of(3)
     stored = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows_paying(1.0, 32), rows_paying(-1.0, 32))
-    normaliser, a = Normaliser.of(3), stored.reward
-
-    def loss(selector):
-        kinds = [
-            selector_loss(selector, stored, rows_paying(sign, 4), normaliser, sign * a)
-            for sign in (1.0, -1.0)
-        ]
-        return sum(kinds)
-
-    @jax.jit
-    def trained(selector):
-        step = lambda s, _: (jax.tree.map(lambda x, g: x - 0.03 * g, s, jax.grad(loss)(s)), None)  # noqa: E731
-        return jax.lax.scan(step, selector, None, length=150)[0]
-
-    selector = trained(Selector(Corridor().spec, 16, 8, jax.random.key(0)))
     store = Reservoir.of(blank(Corridor().spec), 64).add(stored, jnp.ones(64, bool), jax.random.key(1))
-    for sign in (1.0, -1.0):
-        rows = selected(
-            selector, store, rows_paying(sign, 4), normaliser, 16, 4, jnp.array(0.1), jax.random.key(2)
-        )
-        assert float((rows.reward == sign).mean()) > 0.9
+
+    class Paid(Selector):
+        def __call__(self, stored, seen, normaliser):
+            return stored.reward * seen.reward.mean()
+
+    selector = Paid(Corridor().spec, 4, 2, jax.random.key(0))
+    draw = lambda τ, key: selected(selector, store, rows_paying(1.0, 4), normaliser, 1, 64, τ, key).reward[0]  # noqa: E731
+    for τ in (0.5, 2.0):
+        paid = jax.jit(jax.vmap(draw, (None, 0)))(jnp.array(τ), jax.random.split(jax.random.key(2), 2000))
+        expected = jax.nn.sigmoid(2.0 / τ)
+        assert abs(float((paid == 1.0).mean()) - float(expected)) < 0.04
+
+
+def test_rows_are_drawn_by_their_scores():
+    check_selected()
 
 
 def test_what_is_no_single_choice_and_what_has_no_rewards_is_refused():

@@ -5,11 +5,16 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import numpy as np
+from families import Steer
 from laws.experience import collected
 from laws.learners import ALGORITHMS
 
 from adaptax import trees
 from adaptax.algorithms.model_based import in_order
+from adaptax.algorithms.rebal import ReBAL
+from adaptax.evaluation.evaluate import evaluate
+from adaptax.training.progress import silent
+from adaptax.training.train import train
 
 CASE = ALGORITHMS["rebal"]
 
@@ -36,3 +41,21 @@ def check_readings() -> None:
 
 def test_training_reads_a_lifetime_as_acting_did():
     check_readings()
+
+
+def test_a_model_that_remembers_finds_out_which_way_actions_work():
+    """By a first step, after which it steers to where it pays; it knows from the beginning of the second episode on."""
+    config = ReBAL(
+        tasks=16,
+        hidden=(32,),
+        members=1,
+        memory=8,
+        gradient_steps=1000,
+        lifetimes=64,
+        horizon=4,
+        candidates=32,
+    )
+    run = train(config, Steer(), 6, 0, report=silent)
+    first, second = evaluate(run, tasks=40, episodes=2).curve().mean((0, 1))
+    assert second > Steer.BEST - 2.0  # who does not know goes the wrong way in half of the tasks: -10
+    assert first < second - 0.5

@@ -25,6 +25,7 @@ PLACES = (
     "laws",
     "networks",
     "outer",
+    "reproduction",
     "search",
     "supervised",
     "tasks",

@@ -53,6 +53,7 @@ from mutants.harness import mutated
 from networks import test_augmented, test_candidates, test_causal, test_convolution
 from outer import test_persistent_es, test_robust, test_unrolled
 from reports import test_answer_plots
+from reproduction import test_replay_parts
 from search import test_strategies
 from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
@@ -89,9 +90,8 @@ VARIBAD, ELBO = "adaptax.algorithms.varibad", "adaptax.estimators.elbo"
 BELIEF = "adaptax.adaptation.recurrent_belief"
 PEARL = "adaptax.algorithms.pearl"
 DQN_STEPS = "adaptax.adaptation.q_learning:DQNSteps.__call__"
-MAML_DQN = "adaptax.algorithms.maml_dqn:MAMLDQNAlgorithm"
+MAML_DQN = "adaptax.algorithms.maml_dqn:ByTDError"
 REPLAYED = "adaptax.adaptation.experience_replay"
-MER = "adaptax.algorithms.mer"
 RULES = "adaptax.adaptation.update_rules"
 
 
@@ -638,7 +638,7 @@ OF_METHODS = {
     ),
     # Q-learning
     "DQN copies its target after every step": Mutant(
-        DQN_STEPS, "number % self.copy_every == 0", "number > 0", test_dqn.check_copies
+        "adaptax.adaptation.q_learning:renewed", "steps % copy_every == 0", "steps > 0", test_dqn.check_copies
     ),
     "experience is a function of the network": Mutant(
         DQN_STEPS,
@@ -688,6 +688,15 @@ OF_METHODS = {
         "self.learner.begin_from(theta.q), inputs",
         test_dqn.check_what_judges,
     ),
+    "MAML-DQN is judged by a target that was not adapted": Mutant(
+        f"{MAML_DQN}.loss",
+        "adapted(target)",
+        "jax.tree.map(lambda x: jnp.stack([x] * (self.layout.rounds - 1)), target)",
+        test_dqn.check_what_judges,
+    ),
+    "MAML-DQN's support pays what training maximises": Mutant(
+        f"{MAML_DQN}.loss", "reward=seen.reward", "reward=seen.rows.reward", test_dqn.check_what_judges
+    ),
     # meta-experience replay
     "a reservoir keeps the newest rows": Mutant(
         "adaptax.buffers:Reservoir.add",
@@ -720,16 +729,29 @@ OF_METHODS = {
         test_experience_replay.check_anchor,
     ),
     "MER replays an empty store": Mutant(
-        f"{MER}:MERLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
+        "adaptax.adaptation.q_replay:ReplayLearner.drawn", "store.size > 0", "store.size >= 0", test_mer.check_drawn
     ),
     "MER's last round is not learned from": Mutant(
-        f"{MER}:MERAlgorithm.adapted",
+        "adaptax.algorithms.mer:MERAlgorithm.adapted",
         "lifetime.rounds, jnp.arange(self.layout.rounds)",
         "jax.tree.map(lambda x: x[:-1], lifetime.rounds), jnp.arange(self.layout.rounds - 1)",
         test_mer.check_update,
     ),
-    "alignment is that of losses": Mutant(
-        "adaptax.adaptation.relevance:alignment", "[1]", "[0]", test_mer.check_alignment
+    "the store's rows are told from nothing": Mutant(
+        "adaptax.adaptation.relevance:selector_loss", "jax.nn.softplus(of_store).mean()", "0.0", test_mer.check_odds
+    ),
+    "selected rows are the likeliest": Mutant(
+        "adaptax.adaptation.relevance:selected", "score / τ + ", "1e3 * score + ", test_mer.check_selected
+    ),
+    "a batch of digits is of a past that there is not": Mutant(
+        "adaptax.reproduction.replay_digits:batches_with", "reservoir.size > 0", "reservoir.size >= 0",
+        test_replay_parts.check_batches,
+    ),
+    "online training replays the past": Mutant(
+        "adaptax.reproduction.replay_sequence:Online.drawn",
+        "buffer.sample(",
+        "theta.store.transitions.sample(",
+        test_replay_parts.check_online,
     ),
     "evolution strategies are not antithetic": Mutant(
         f"{OUTER}.persistent_es:estimate", "losses[0::2] - losses[1::2]", "losses[0::2]", test_persistent_es.check_antithetic
@@ -884,6 +906,14 @@ OF_METHODS = {
         "self.horizon - node.depth",
         "self.horizon - 0 * node.depth",
         test_tree_search.check_leaves,
+    ),
+    "chance chooses a member, and all of them pay": Mutant(
+        "adaptax.adaptation.tree_search:TreeSearch.answered", "reward=chosen(reward)", "reward=reward.mean(1)",
+        test_tree_search.check_members,
+    ),
+    "what the first member pays is paid": Mutant(
+        "adaptax.adaptation.tree_search:TreeSearch.together", "reward=reward.mean(1)", "reward=reward[:, 0]",
+        test_tree_search.check_members,
     ),
     "physics never change": Mutant(
         "adaptax.tasks.perturbed:Perturbed.step", "elapsed >= self.at", "elapsed < 0", test_perturbed.check_change

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -51,12 +53,21 @@ def test_the_table_tells_leads_after_few_episodes_and_after_all():
 
 
 def test_points_are_those_after_so_many_episodes(monkeypatch, tmp_path):
-    """A learner that fine-tunes is met eleven times, one that does not once: it stays what it is."""
-    monkeypatch.setattr(q_learning, "TASKS", 3)
+    """Episode e of an unseen task comes after e others: it earns e here. What was met is kept under the kind of tasks."""
+    asked, kept = [], []
+
+    def evaluate(members, split, tasks, episodes, *, family, label):
+        asked.append((split, tasks, episodes, label))
+        earned = np.broadcast_to(np.arange(float(episodes)), (len(members), tasks, episodes))
+        return SimpleNamespace(curve=lambda: earned, save=kept.append)
+
+    monkeypatch.setattr(q_learning, "evaluate", evaluate)
     family = CartPole(horizon=5)
-    tuned, fixed = (
-        [train(DQN(hidden=(4,), batch=2, fine_tune_steps=n), family, 0, report=silent)] for n in (1, 0)
-    )
-    assert q_learning.after_episodes(tuned, family, "tuned", tmp_path, "").shape == (1, 3, len(EPISODES))
-    alone = q_learning.after_episodes(fixed, family, "fixed", tmp_path, "")
-    assert alone.shape == (1, 3, len(EPISODES))
+    run = train(DQN(hidden=(4,), batch=2), family, 0, report=silent)
+    points = q_learning.after_episodes([run, run], family, "tuned", tmp_path, "poles")
+    np.testing.assert_array_equal(points, np.broadcast_to(EPISODES, (2, q_learning.TASKS, len(EPISODES))))
+    assert asked == [("test", q_learning.TASKS, 11, "tuned")] and kept == []
+    run.directory = tmp_path / "tuned" / "seed-0"
+    for kind, file in (("poles", "test-poles"), ("", "test")):
+        q_learning.after_episodes([run], family, "tuned", tmp_path, kind)
+        assert kept.pop() == tmp_path / "tuned" / "evaluation" / f"{file}.safetensors"

@@ -38,6 +38,11 @@ class QState(eqx.Module):
     """Gradient steps taken."""
 
 
+def renewed(target: QNetwork, q: QNetwork, steps: Int[Array, ""], copy_every: Int[Array, ""]) -> QNetwork:
+    """The target network after so many steps: a copy of q at every `copy_every`-th, else as it was."""
+    return trees.where(steps % copy_every == 0, q, target)
+
+
 class TDLoss(eqx.Module):
     """The temporal-difference error of transitions against a target network, as a loss."""
 
@@ -93,8 +98,7 @@ class DQNSteps(TDLoss):
                 gradient, loss = jax.lax.stop_gradient((gradient, loss))
             Δ, rule = self.rule.step(None, state.rule, state.q, trees.within(self.max_norm, gradient), loss)
             q, number = trees.add(state.q, Δ), state.steps + 1
-            target = trees.where(number % self.copy_every == 0, q, state.target)
-            return QState(q, target, rule, number), loss
+            return QState(q, renewed(state.target, q, number, self.copy_every), rule, number), loss
 
         state, losses = jax.lax.scan(step, state, jax.random.split(key, steps))
         return state, losses.mean()

@@ -1,16 +1,17 @@
-"""Which of many stored transitions help with the present task: a selector that learns to foresee it.
+"""Which of many stored transitions are as if of the present task: a selector that learns to foresee it.
 
-A gradient step of size α on a stored transition i lowers the loss of the present task's experience D, to first order, by α a_i:
+Old experience can be replayed as the present task's own where it is weighed by how much more probable it is there than in the
+store (Fakoor et al. 2020, Meta-Q-learning, arXiv 1910.00125, §4, who fit a logistic regression to each task). Here one network
+learns that ratio over all past tasks, and so knows it of a new one after a few transitions: it scores row i by s_i = f(i) · z, z
+the mean of g on the rows that the task has shown, and is trained to tell the task's rows ⁺ from the store's ⁻,
 
-    a_i = ∇L(i; θ) · ∇L(D; θ)
+    min  E log(1 + exp(−s⁺)) + E log(1 + exp(s⁻)),       at which  s_i = log p(i | task) / p(i | store).
 
-The selector does not know D when it chooses; it has seen a few transitions of the task. It scores i by f(i) · z, z the mean of g on
-them, and is trained on past tasks to say a_i, in units of its root mean square. A choice is a draw from softmax(score/τ).
+Rows drawn from the store by softmax(s/τ) are then, with τ = 1, rows as if of the task, as many as the store has of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -26,9 +27,6 @@ from adaptax.networks.encoding import encode_action, observation_size
 from adaptax.networks.layers import MLP
 from adaptax.networks.normaliser import Normaliser
 from adaptax.types import Spec
-
-MOST = 3.0
-"""Alignments count as no more than so many times their root mean square."""
 
 
 class Selector(eqx.Module):
@@ -61,35 +59,20 @@ class Selector(eqx.Module):
         return jnp.concatenate([x, next_x - x, encode_action(self.spec.action, row.action), rest])
 
 
-def alignment(
-    errors: Callable[[Any, Any], Float[Array, " rows"]], θ: Any, stored: Any, held: Any
-) -> Float[Array, " stored"]:
-    """a_i = ∇L(i; θ) · ∇L(D; θ), of the losses that `errors` tells of rows."""
-    gradient = jax.grad(lambda θ: errors(θ, held).mean())(θ)
-    # All dot products at once are one derivative in the direction of ∇L(D).
-    return jax.jvp(lambda θ: errors(θ, stored), (θ,), (gradient,))[1]
-
-
 def selector_loss(
-    selector: Selector,
-    stored: Transition,
-    seen: Transition,
-    normaliser: Normaliser,
-    a: Float[Array, " stored"],
+    selector: Selector, seen: Transition, task: Transition, stored: Transition, normaliser: Normaliser
 ) -> Float[Array, ""]:
-    """The squared error of the scores."""
-    unit = jnp.sqrt((a**2).mean() + 1e-12)
-    return ((selector(stored, seen, normaliser) - jnp.clip(a / unit, -MOST, MOST)) ** 2).mean()
+    """Cross-entropy, nats, of telling other rows of the `task` from those `stored`, for which it is told what has been `seen`."""
+    of_task, of_store = (selector(rows, seen, normaliser) for rows in (task, stored))
+    return jax.nn.softplus(-of_task).mean() + jax.nn.softplus(of_store).mean()
 
 
 class SelectorSteps(eqx.Module):
-    """Adam's steps of the selector on the tasks that were just met, each as if it were the present one."""
+    """Adam's steps of the selector on the tasks that were just met, each as if little of it were known yet."""
 
     steps: int = eqx.field(static=True)
     rows: int = eqx.field(static=True)
-    """Of a task: those that the selector sees, and as many that tell what helped."""
-    times: int = eqx.field(static=True)
-    """Times as many stored rows are scored."""
+    """Drawn of what a task has shown, of the whole task, and of the store."""
     lr: Array
 
     @property
@@ -102,18 +85,18 @@ class SelectorSteps(eqx.Module):
         opt_state: Any,
         store: Buffer,
         tasks: Buffer,
-        errors: Callable[[Any, Any], Float[Array, " rows"]],
-        θ: Any,
         normaliser: Normaliser,
         key: Key[Array, ""],
     ) -> tuple[Selector, Any, Float[Array, ""]]:
-        """`store`: as it was before the tasks, of which `tasks` is a stack. Returns the mean loss too."""
+        """`store`: as it was before the tasks, of which `tasks` is a stack, rows in their order. Returns the mean loss too."""
 
         def of_task(selector: Selector, task: Buffer, key: Key[Array, ""]) -> Array:
-            k_stored, k_seen, k_held = jax.random.split(key, 3)
-            stored = store.sample(k_stored, self.times * self.rows)
-            a = alignment(errors, θ, stored, task.sample(k_held, self.rows))
-            return selector_loss(selector, stored, task.sample(k_seen, self.rows), normaliser, a)
+            k_until, k_seen, k_task, k_store = jax.random.split(key, 4)
+            # Until some moment: at first a task has shown little, and not what its behaviour will lead to later.
+            until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 1) + 1)
+            seen = Buffer(task.rows, until).sample(k_seen, self.rows)
+            of_task, stored = task.sample(k_task, self.rows), store.sample(k_store, self.rows)
+            return selector_loss(selector, seen, of_task, stored, normaliser)
 
         def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
             selector, opt_state = carry

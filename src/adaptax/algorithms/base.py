@@ -79,6 +79,18 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
 
+ROUNDS = 11
+"""On a new task, where nothing else is asked for: ten that are learned from, and the one that they lead to."""
+
+
+def rounds_for(layout: Layout, episodes: int | None, rounds: int = ROUNDS) -> Layout:
+    """`layout` with an episode in each stream of a round, and with as many rounds, at least one, as spend so many episodes on a
+    task; None: with `rounds`."""
+    if episodes is not None:
+        rounds = max(1, -(-episodes // layout.streams))
+    return dataclasses.replace(layout, rounds=rounds, episodes=1)
+
+
 SHARES = ("gamma", "gae_lambda", "epsilon", "last_epsilon", "within", "across")
 """Fields that are discounts, probabilities or shares of the way, in every algorithm."""
 

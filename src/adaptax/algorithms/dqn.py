@@ -39,7 +39,7 @@ from adaptax.adaptation.q_learning import (
     require_choices,
 )
 from adaptax.adaptation.update_rules import Adam
-from adaptax.algorithms.base import Algorithm, require_environments
+from adaptax.algorithms.base import ROUNDS, Algorithm, require_environments, rounds_for
 from adaptax.buffers import RingBuffer
 from adaptax.estimators.transitions import blank, transitions
 from adaptax.networks.q_network import QNetwork
@@ -146,8 +146,7 @@ class DQNAlgorithm(Algorithm):
 
     def test_layout(self, episodes: int | None) -> Layout:
         """A round is an episode."""
-        rounds = (11 if self.learner.steps else 1) if episodes is None else max(1, episodes)
-        return Layout(rounds, 1, self.layout.steps, episodes=1)
+        return rounds_for(self.layout, episodes, ROUNDS if self.learner.steps else 1)
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         k_theta, k_run = jax.random.split(key)

@@ -41,13 +41,15 @@ from adaptax.adaptation.q_learning import (
     QLearner,
     QTheta,
     Schedule,
+    renewed,
     require_choices,
 )
 from adaptax.adaptation.update_rules import SGD
-from adaptax.algorithms.base import Algorithm, require_environments
+from adaptax.algorithms.base import Algorithm, require_environments, rounds_for
 from adaptax.buffers import RingBuffer
 from adaptax.chunks import chunk_size, mean_gradient
 from adaptax.estimators.baseline import linear_advantages
+from adaptax.estimators.ppo import epochs_over_tasks
 from adaptax.estimators.returns import standardise, valid_mean
 from adaptax.estimators.transitions import Transition, blank, transitions
 from adaptax.networks.q_network import QNetwork
@@ -114,7 +116,64 @@ class MAMLDQN:
         """The algorithm for a family's spec; AdaptaxError where there is no choice of actions."""
         require_environments(spec, "MAML-DQN")
         require_choices(spec, "MAML-DQN")
-        return MAMLDQNAlgorithm(self, spec)
+        return {"td": ByTDError, "return": ByReturn}[self.outer](self, spec)
+
+
+class MAMLDQNAlgorithm(Algorithm):
+    """What both outer loops share."""
+
+    learner: QLearner
+    layout: Layout = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    gradient_steps: int = eqx.field(static=True)
+    lr: Array
+    max_gradient_norm: Array
+
+    def __init__(self, config: MAMLDQN, spec: Spec):
+        rule = DQNSteps(
+            batch=config.inner_batch, double=config.double, first_order=config.first_order, rule=SGD(jnp.array(config.inner_lr)),
+            γ=jnp.array(config.gamma), reward_scale=jnp.array(config.reward_scale),
+            copy_every=jnp.array(config.inner_copy_every), max_norm=jnp.array(config.max_gradient_norm),
+        )  # fmt: skip
+        self.learner = QLearner(
+            spec=spec, hidden=config.hidden, duelling=False, steps=config.inner_steps,
+            capacity=config.inner_rounds * config.streams * spec.episode_steps, rule=rule, sees_shaped=config.sees_shaped,
+            epsilon=jnp.array(config.last_epsilon), temperature=jnp.array(config.temperature) if config.outer == "return" else None,
+        )  # fmt: skip
+        self.layout = Layout(config.inner_rounds + 1, config.streams, spec.episode_steps, episodes=1)
+        self.spec, self.tasks, self.gradient_steps = spec, config.tasks, config.gradient_steps
+        self.lr, self.max_gradient_norm = jnp.array(config.lr), jnp.array(config.max_gradient_norm)
+
+    def test_layout(self, episodes: int | None) -> Layout:
+        """Rounds beyond those trained for push the oldest experience out of the task's buffer."""
+        return rounds_for(self.layout, episodes)
+
+    @property
+    def floats_per_task(self) -> int:
+        """Activations of one layer."""
+        rows = self.layout.rounds * self.layout.streams * self.layout.steps
+        return rows * max(self.learner.hidden, default=1)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
+
+    def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
+        normaliser = state.theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
+        after, metrics = self.descended(state, lifetime, key)
+        # Only now: the networks were evaluated, and the returns earned, with the normaliser that collected.
+        theta = dataclasses.replace(after.theta, normaliser=normaliser)
+        return dataclasses.replace(after, theta=theta), metrics
+
+    def descended(
+        self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        """The state after `gradient_steps` on the outer objective."""
+        raise NotImplementedError
+
+
+# --- td ----------------------------------------------------------------------------------------
 
 
 class Seen(eqx.Module):
@@ -128,7 +187,7 @@ class Seen(eqx.Module):
 
 
 class Training(eqx.Module):
-    """`TrainState.aux`; of `td` alone."""
+    """`TrainState.aux`"""
 
     target: QNetwork
     """θ̄"""
@@ -138,95 +197,44 @@ class Training(eqx.Module):
     gradient_steps: Array
 
 
-class MAMLDQNAlgorithm(Algorithm):
-    learner: QLearner
-    layout: Layout = eqx.field(static=True)
-    tasks: int = eqx.field(static=True)
-    spec: Spec = eqx.field(static=True)
-    outer: str = eqx.field(static=True)
-    gradient_steps: int = eqx.field(static=True)
+class ByTDError(MAMLDQNAlgorithm):
+    """Outer steps on the TD error of the query, of lifetimes old and new; collects ε-greedily."""
+
     meta_batch: int = eqx.field(static=True)
     lifetimes: int = eqx.field(static=True)
-    lr: Array
     copy_every: Array
     exploring: Schedule
-    clip: Array
-    max_gradient_norm: Array
 
     def __init__(self, config: MAMLDQN, spec: Spec):
-        rule = DQNSteps(
-            batch=config.inner_batch, double=config.double, first_order=config.first_order, rule=SGD(jnp.array(config.inner_lr)),
-            γ=jnp.array(config.gamma), reward_scale=jnp.array(config.reward_scale),
-            copy_every=jnp.array(config.inner_copy_every), max_norm=jnp.array(config.max_gradient_norm),
-        )  # fmt: skip
-        self.layout = Layout(config.inner_rounds + 1, config.streams, spec.episode_steps, episodes=1)
-        self.learner = QLearner(
-            spec=spec, hidden=config.hidden, duelling=False, steps=config.inner_steps,
-            capacity=config.inner_rounds * config.streams * spec.episode_steps, rule=rule, sees_shaped=config.sees_shaped,
-            epsilon=jnp.array(config.last_epsilon), temperature=jnp.array(config.temperature) if config.outer == "return" else None,
-        )  # fmt: skip
-        self.spec, self.tasks, self.outer = spec, config.tasks, config.outer
-        self.gradient_steps, self.meta_batch, self.lifetimes = (
-            config.gradient_steps, config.meta_batch, config.lifetimes,
-        )  # fmt: skip
-        self.lr, self.copy_every, self.clip = (
-            jnp.array(config.lr),
-            jnp.array(config.copy_every),
-            jnp.array(config.clip),
-        )
+        super().__init__(config, spec)
+        self.meta_batch, self.lifetimes = config.meta_batch, config.lifetimes
+        self.copy_every = jnp.array(config.copy_every)
         self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
-        self.max_gradient_norm = jnp.array(config.max_gradient_norm)
-
-    def test_layout(self, episodes: int | None) -> Layout:
-        """Rounds of `streams` episodes; those beyond the rounds trained for push the oldest experience out of the task's buffer."""
-        episodes = 11 * self.layout.streams if episodes is None else episodes
-        return dataclasses.replace(self.layout, rounds=max(1, -(-episodes // self.layout.streams)))
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(self.max_gradient_norm), optax.scale_by_adam())
 
     def init(self, key: Key[Array, ""]) -> TrainState:
         state = super().init(key)
-        if self.outer == "return":
-            return state
         k, rows = self.layout.rounds, self.layout.streams * self.layout.steps
         one = jax.tree.map(
             lambda x: jnp.zeros((k, rows, *x.shape), x.dtype),
             Seen(blank(self.spec), jnp.zeros(()), jnp.array(False)),
         )
         zero = jnp.zeros((), jnp.int32)
-        return dataclasses.replace(
-            state, aux=Training(state.theta.q, RingBuffer.of(one, self.lifetimes), zero, zero)
-        )
+        aux = Training(state.theta.q, RingBuffer.of(one, self.lifetimes), zero, zero)
+        return dataclasses.replace(state, aux=aux)
 
     def behave(self, state: TrainState, key: Key[Array, ""]) -> Behaviour:
-        if self.outer == "return":
-            return Behaviour(state.theta)
         epsilon = self.exploring(state.aux.env_steps)
         return Behaviour(dataclasses.replace(state.theta, exploration=Exploration(epsilon)))
 
-    def learn(self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
-        normaliser = state.theta.normaliser.update(lifetime.rounds, jnp.zeros_like(lifetime.rounds.reward))
-        update = self.by_return if self.outer == "return" else self.by_td_error
-        after, metrics = update(state, lifetime, key)
-        # Only now: the networks were evaluated, and the returns earned, with the normaliser that collected.
-        theta = dataclasses.replace(after.theta, normaliser=normaliser)
-        return dataclasses.replace(after, theta=theta), metrics
-
-    # --- td ------------------------------------------------------------------------------------
-
-    def by_td_error(
+    def descended(
         self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
-        """Outer steps on lifetimes old and new."""
         rounds, aux = lifetime.rounds, state.aux
         seen = Seen(transitions(rounds), self.learner.seen_reward(rounds), rounds.valid)
         seen = jax.tree.map(lambda x: x.reshape(*x.shape[:2], -1, *x.shape[4:]), seen)
         lifetimes = aux.lifetimes.add(seen, jnp.ones(self.tasks, bool))
         trained, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
-        rows = self.layout.rounds * self.layout.streams * self.layout.steps
-        chunk = chunk_size(self.meta_batch, rows * max(self.learner.hidden, default=1))
+        chunk = chunk_size(self.meta_batch, self.floats_per_task)
 
         def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Metrics]:
             params, target, opt_state, number = carry
@@ -236,7 +244,7 @@ class MAMLDQNAlgorithm(Algorithm):
             gradient, metrics = mean_gradient(loss, params, data, chunk)
             direction, opt_state = self.optimizer.update(gradient, opt_state)
             params, number = trees.add(params, trees.scale(-self.lr, direction)), number + 1
-            target = trees.where(number % self.copy_every == 0, params.q, target)
+            target = renewed(target, params.q, number, self.copy_every)
             return (params, target, opt_state, number), metrics | {"gradient_norm": optax.tree.norm(gradient)}
 
         start = trained, aux.target, state.opt_state, aux.gradient_steps
@@ -270,36 +278,36 @@ class MAMLDQNAlgorithm(Algorithm):
             one = lambda row: self.learner.rule.error(q, judge, row, theta.normaliser)  # noqa: E731
             return valid_mean(jax.vmap(one)(rows), valid)
 
-        q, judge = adapted(theta.q), jax.lax.stop_gradient(adapted(target))
+        q, judge = adapted(theta.q), adapted(target)  # which is no function of θ
         query = trees.index((seen.rows, seen.valid), slice(1, None))
         loss = jax.vmap(error)(q, judge, *query).mean()
         before = jax.vmap(error, (None, 0, 0, 0))(theta.q, judge, *query).mean()
         return loss, {"td_loss": loss, "td_loss_before_adaptation": before}
 
-    # --- return --------------------------------------------------------------------------------
 
-    def by_return(
+# --- return ------------------------------------------------------------------------------------
+
+
+class ByReturn(MAMLDQNAlgorithm):
+    """Clipped policy-gradient steps on the last rounds of what was just collected, by softmax(Q/τ)."""
+
+    clip: Array
+
+    def __init__(self, config: MAMLDQN, spec: Spec):
+        super().__init__(config, spec)
+        self.clip = jnp.array(config.clip)
+
+    def descended(
         self, state: TrainState, lifetime: Lifetime, key: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
-        """Clipped policy-gradient steps on the last rounds of what was just collected."""
-        trained, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
+        params, frozen = eqx.partition(state.theta, self.learner.trainable(state.theta))
         last = jax.tree.map(lambda x: x[:, -1], lifetime.rounds).for_outer_loop()
         γ, λ = self.learner.rule.γ, jnp.array(1.0)
         advantage = standardise(jax.vmap(lambda rows: linear_advantages(rows, γ, λ))(last), last.valid)
         objective = clipped_objective(self.learner, self.layout, frozen, self.clip)
-        data = lifetime, advantage, jnp.ones(self.tasks)
-        rows = self.layout.rounds * self.layout.streams * self.layout.steps
-        chunk = chunk_size(self.tasks, rows * max(self.learner.hidden, default=1))
-
-        def step(carry: Any, _: None) -> tuple[Any, Metrics]:
-            params, opt_state = carry
-            gradient, metrics = mean_gradient(objective, params, data, chunk)
-            direction, opt_state = self.optimizer.update(gradient, opt_state)
-            params = trees.add(params, trees.scale(-self.lr, direction))
-            return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
-
-        (trained, opt_state), metrics = jax.lax.scan(
-            step, (trained, state.opt_state), None, length=self.gradient_steps
-        )
-        after = TrainState(eqx.combine(trained, frozen), opt_state, state.key, state.updates, state.aux)
-        return after, jax.tree.map(lambda m: m[-1], metrics)
+        params, opt_state, metrics = epochs_over_tasks(
+            objective, params, state.opt_state, self.optimizer, self.lr, (lifetime, advantage, jnp.ones(self.tasks)), key,
+            epochs=self.gradient_steps, minibatches=1, floats_per_task=self.floats_per_task,
+        )  # fmt: skip
+        after = TrainState(eqx.combine(params, frozen), opt_state, state.key, state.updates, state.aux)
+        return after, metrics

@@ -15,7 +15,7 @@ offered to the store, a reservoir in which each that ever was is kept with the s
 ε = 1 that is continual learning: tasks that come one after the other and never again. With several it is an initial network for new
 tasks, whose few transitions are learned from together with many old ones.
 
-The old ones are drawn by a selector that has learned on past tasks which of them help with a task of which little has been seen
+The old ones are drawn by a selector that has learned on past tasks which of them are as if of a task of which little has been seen
 (`adaptation/relevance.py`), or, `selection` "uniform", all alike, as in the paper.
 
 Good at: sequences of tasks that a network could hold together, but would forget one by one; few environment steps. Bad at: tasks
@@ -28,7 +28,6 @@ until then they have a buffer of their own, from which the last minibatch is dra
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,27 +38,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Key
 
-from adaptax import keys, trees
+from adaptax import keys
 from adaptax.adaptation.experience_replay import Loss, towards, within_and_across_batches
-from adaptax.adaptation.q_learning import (
-    Exploration,
-    QFast,
-    QPolicy,
-    QState,
-    QTheta,
-    Schedule,
-    TDLoss,
-    remembered,
-    require_choices,
-)
-from adaptax.adaptation.relevance import Selector, SelectorSteps, selected
-from adaptax.algorithms.base import Algorithm, require_environments
-from adaptax.buffers import Reservoir, RingBuffer
+from adaptax.adaptation.q_learning import Exploration, QFast, Schedule, TDLoss, require_choices
+from adaptax.adaptation.q_replay import ReplayLearner, ReplayTheta, Store
+from adaptax.adaptation.relevance import Selector, SelectorSteps
+from adaptax.algorithms.base import Algorithm, require_environments, rounds_for
+from adaptax.buffers import RingBuffer
 from adaptax.chunks import chunk_size, map_tasks
-from adaptax.disk_reservoir import DiskReservoir
+from adaptax.disk_reservoir import RunStore
 from adaptax.errors import AdaptaxError
 from adaptax.estimators.transitions import Transition, blank, transitions
-from adaptax.learner import Frozen
 from adaptax.networks.q_network import QNetwork
 from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, Step, TrainState
 
@@ -99,13 +88,13 @@ class MER:
     meta-update, are in memory. 0: there is none."""
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
-    candidates: int = 16
+    candidates: int = 4
     """learned: times as many are looked at."""
-    temperature: float = 0.1
+    temperature: float = 1.0
     """learned: τ of the draw among them."""
-    selector_lr: float = 1e-3
+    selector_lr: float = 3e-3
     """learned: Adam's step size for the selector."""
-    selector_steps: int = 20
+    selector_steps: int = 50
     """learned: its gradient steps in a meta-update."""
     recent: int = 20
     """Longest episodes of a task that its own buffer has room for."""
@@ -138,16 +127,16 @@ class MER:
         return MERAlgorithm(self, spec)
 
 
-class Store(Frozen):
-    """Experience of past tasks."""
+class MERLearner(ReplayLearner):
+    """Goes a part of the way that single steps on old and new minibatches in turn have led."""
 
-    transitions: Reservoir
+    α: Array
+    β: Array
+    γ: Array
+    """The share that all batches go; the discount is the loss's."""
 
-
-class MERTheta(QTheta):
-    store: Store
-    selector: Selector | None
-    """None: all that is stored is as likely to be drawn."""
+    def moved(self, theta: ReplayTheta, loss: Loss, q: QNetwork, batches: Transition) -> QNetwork:
+        return within_and_across_batches(loss, q, batches, self.α, self.β, self.γ)
 
 
 class Met(eqx.Module):
@@ -157,68 +146,6 @@ class Met(eqx.Module):
     offered: tuple[Transition, Array] | None
     """Rows [n] of the last meta-update, and whether they are valid, which the store on disk is to be offered; None: there is
     none."""
-
-
-class MERLearner(QPolicy):
-    """Trains its Q-network on each task by `inner_updates` after a round, together with the store."""
-
-    inner_updates: int = eqx.field(static=True)
-    batches: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    batch: int = eqx.field(static=True)
-    stored: int = eqx.field(static=True)
-    """Room in the store."""
-    selects: bool = eqx.field(static=True)
-    candidates: int = eqx.field(static=True)
-    τ: Array
-    td: TDLoss
-    α: Array
-    β: Array
-    γ: Array
-    """The share that all batches go; the discount is the loss's."""
-    copy_every: Array
-
-    def init(self, key: Key[Array, ""]) -> MERTheta:
-        k_q, k_selector = jax.random.split(key)
-        theta = super().init(k_q)
-        store = Store(Reservoir.of(blank(self.spec), self.stored))
-        selector = Selector(self.spec, 32, 16, k_selector) if self.selects else None
-        return MERTheta(theta.q, theta.exploration, theta.normaliser, store, selector)
-
-    def trained(
-        self, theta: MERTheta, fast: QFast, rows: Transition, valid: Bool[Array, "..."], key: Key[Array, ""]
-    ) -> QFast:
-        buffer = remembered(fast.buffer, rows, valid)
-
-        def update(state: QState, key: Key[Array, ""]) -> tuple[QState, None]:
-            loss = lambda q, rows: self.td.loss(q, state.target, rows, theta.normaliser)  # noqa: E731
-            batches = self.drawn(theta, buffer, key)
-            q = self.moved(theta, loss, state.q, batches)
-            number = state.steps + 1
-            target = trees.where(number % self.copy_every == 0, q, state.target)
-            return QState(q, target, None, number), None
-
-        state, _ = jax.lax.scan(update, fast.training, jax.random.split(key, self.inner_updates))
-        return QFast(state, buffer)
-
-    def moved(self, theta: MERTheta, loss: Loss, q: QNetwork, batches: Transition) -> QNetwork:
-        """After one update on rows [s, k, batch]."""
-        return within_and_across_batches(loss, q, batches, self.α, self.β, self.γ)
-
-    def drawn(self, theta: MERTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Transition:
-        """Rows [s, k, batch] of the store, the last minibatch of a batch of the task; until anything is stored, all of the task."""
-        s, k, n = self.batches, self.minibatches, self.batch
-        k_new, k_old, k_instead = jax.random.split(key, 3)
-        new, store, number = buffer.sample(k_new, s * n), theta.store.transitions, s * (k - 1) * n
-        if theta.selector is None:
-            old = store.sample(k_old, number)
-        else:
-            old = selected(
-                theta.selector, store, new, theta.normaliser, number, self.candidates, self.τ, k_old
-            )
-        old = trees.where(store.size > 0, old, buffer.sample(k_instead, number))
-        shaped = lambda rows, k: jax.tree.map(lambda x: x.reshape(s, k, n, *x.shape[1:]), rows)  # noqa: E731
-        return jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), shaped(old, k - 1), shaped(new, 1))
 
 
 class MERAlgorithm(Algorithm):
@@ -243,19 +170,13 @@ class MERAlgorithm(Algorithm):
         )  # fmt: skip
         self.spec, self.tasks = spec, config.tasks
         self.layout = Layout(config.rounds, config.streams, spec.episode_steps, episodes=1)
-        self.selecting = SelectorSteps(
-            config.selector_steps,
-            config.batches * config.batch,
-            config.candidates,
-            jnp.array(config.selector_lr),
-        )
+        rows = config.batches * config.batch
+        self.selecting = SelectorSteps(config.selector_steps, rows, jnp.array(config.selector_lr))
         self.on_disk, self.outer_step = config.on_disk, jnp.array(config.outer_step)
         self.exploring = Schedule.of(config.epsilon, config.last_epsilon, config.epsilon_steps)
 
     def test_layout(self, episodes: int | None) -> Layout:
-        """Rounds of `streams` episodes."""
-        episodes = 11 * self.layout.streams if episodes is None else episodes
-        return dataclasses.replace(self.layout, rounds=max(1, -(-episodes // self.layout.streams)))
+        return rounds_for(self.layout, episodes)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -309,32 +230,21 @@ class MERAlgorithm(Algorithm):
     def keeps_on_disk(self) -> bool:
         return self.on_disk > 0
 
+    @property
+    def disk(self) -> RunStore:
+        return RunStore(blank(self.spec), self.on_disk, self.learner.stored)
+
     def kept(self, state: TrainState, folder: Path) -> TrainState:
         """The store on disk is offered what was met, and gives others of its rows to memory."""
-        updates, place = int(state.updates), folder / "store"
-        if updates == 1:  # what is there is of a run that never got so far
-            shutil.rmtree(place, ignore_errors=True)
+        rows, valid = state.aux.offered
         seed = [int(word) for word in jax.random.key_data(state.key)]
-        disk = DiskReservoir(place, blank(self.spec), self.on_disk, seed)
-        if disk.offers < updates:
-            rows, valid = state.aux.offered
-            disk.add(rows, np.asarray(valid))
-        store = Store(disk.drawn(self.learner.stored, [*seed, updates]))
-        return dataclasses.replace(state, theta=dataclasses.replace(state.theta, store=store))
+        held = self.disk.after(folder / "store", int(state.updates), rows, np.asarray(valid), seed)
+        return dataclasses.replace(state, theta=dataclasses.replace(state.theta, store=Store(held)))
 
     def check_kept(self, state: TrainState, folder: Path) -> None:
-        updates, place = int(state.updates), folder / "store"
-        if updates == 0:
-            return
-        if not place.exists():
-            raise AdaptaxError(f"{place}, the store that belongs to this run, is missing; put it back.")
-        offers = DiskReservoir(place, blank(self.spec), self.on_disk).offers
-        if offers not in (updates, updates + 1):
-            raise AdaptaxError(
-                f"{place} is of another run: it has met {offers} meta-updates, and this run {updates}; put its own store back."
-            )
+        self.disk.check(folder / "store", int(state.updates))
 
-    def adapted(self, theta: MERTheta, lifetime: Lifetime) -> QNetwork:
+    def adapted(self, theta: ReplayTheta, lifetime: Lifetime) -> QNetwork:
         """What ONE task made of the network in all its rounds."""
 
         def after_round(fast: QFast, inputs: tuple[Step, Array]) -> tuple[QFast, None]:
@@ -350,16 +260,12 @@ class MERAlgorithm(Algorithm):
         self, state: TrainState, rows: Transition, valid: Bool[Array, "B n"], key: Key[Array, ""]
     ) -> tuple[Selector | None, Any, Metrics]:
         """The selector after steps on the tasks that were just met, as present ones, and the store as it was before them."""
-        theta, learner = state.theta, self.learner
+        theta = state.theta
         if theta.selector is None:
             return None, state.opt_state, {}
         one_task = RingBuffer.of(blank(self.spec), valid.shape[1])
         tasks = jax.vmap(one_task.add)(rows, valid)
-
-        def errors(q: Any, rows: Transition) -> Array:
-            return jax.vmap(lambda row: learner.td.error(q, theta.q, row, theta.normaliser))(rows)
-
         selector, opt_state, loss = self.selecting(
-            theta.selector, state.opt_state, theta.store.transitions, tasks, errors, theta.q, theta.normaliser, key
-        )  # fmt: skip
+            theta.selector, state.opt_state, theta.store.transitions, tasks, theta.normaliser, key
+        )
         return selector, opt_state, {"selector_loss": loss}

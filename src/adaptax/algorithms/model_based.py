@@ -96,7 +96,9 @@ class ModelBased:
         assert isinstance(spec.action, Box | Discrete)
         if self.planner in ("gumbel", "stochastic"):
             assert isinstance(spec.action, Discrete)
-            rollouts = max(1, self.candidates // (self.simulations * spec.action.n))
+            # A simulation with chance in it values two nodes: before chance has answered a choice, and after.
+            valued = 2 if self.planner == "stochastic" else 1
+            rollouts = max(1, self.candidates // (valued * self.simulations * spec.action.n))
             planner = TreeSearch(spec.action, self.planner, self.horizon, self.simulations, rollouts)
         else:
             planner = Planner(

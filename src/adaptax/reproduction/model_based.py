@@ -1,4 +1,4 @@
-"""Model-based meta-RL: beside model-free methods, planners beside one another, and recovery from a change in mid-episode."""
+"""Model-based meta-RL beside model-free methods, planners beside one another, and a model that remembers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from adaptax import keys, statistics
 from adaptax.adaptation.dynamics_model import model_rows
+from adaptax.adaptation.model_based import ModelTheta
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.mrlm import MRLM
+from adaptax.algorithms.rebal import ReBAL, RecurrentModelLearner
 from adaptax.algorithms.rl2 import RL2
 from adaptax.chunks import map_tasks
 from adaptax.collection.collect import collect_task
@@ -28,12 +31,11 @@ from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.mountain_car import MountainCarContinuous
 from adaptax.tasks.pendulum import Pendulum
-from adaptax.tasks.perturbed import Perturbed
 from adaptax.tasks.point_navigation import PointNavigation
 from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import Layout
+from adaptax.types import Layout, Step
 
 # --- beside model-free methods -------------------------------------------------------------------
 
@@ -200,8 +202,7 @@ PLANNERS: dict[str, dict[str, Any]] = {
     "gumbel": {"planner": "gumbel"},
     "stochastic": {"planner": "stochastic"},
 }
-"""What they change. For a real step shooting imagines 1,280 steps, the Gumbel tree 1,440, and the stochastic tree 2,720: it values
-a choice before and after chance has answered."""
+"""What they change. For a real step shooting imagines 1,280 steps, the Gumbel tree 1,440, and the stochastic tree 1,360."""
 
 
 def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
@@ -241,73 +242,62 @@ def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
     return Outcome([table], claims, [run.directory for run in runs if run.directory])
 
 
-# --- a change in mid-episode -----------------------------------------------------------------------
+# --- a model that remembers ------------------------------------------------------------------------
 
-CHANGES = {"the actuator is turned round": ("gain", -1.0), "the mass doubles": ("mass", 2.0)}
-LASTING = Pendulum(horizon=400)
-CHANGE_AT = 200
-PHASE = 100
-"""Steps over which returns are told."""
-EVERY = 10
-"""Steps between fits."""
-CHANGED_TASKS = 40
-ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=40, query=20), 5)
-WAYS = {
-    "fitted every 10 steps": Layout(LASTING.horizon // EVERY, 1, EVERY, episodes=1, carry=True),
-    "fitted once, at the change": Layout(2, 1, CHANGE_AT, episodes=1, carry=True),
-    "never fitted": Layout(1, 1, LASTING.horizon, episodes=1),
-}
+RECURRENT = Method("rebal", ReBAL(), 8)
 
 
-def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
-    """A pendulum that changes in mid-episode: with fits that go on, with one that comes too early, and without."""
-    runs = trained(ONLINE, Pendulum(), directory, report)
-    tables, claims = [], []
-    steps = float(np.mean([run.env_steps for run in runs]))
-    for change, (parameter, factor) in CHANGES.items():
-        family = Perturbed(LASTING, parameter, factor, at=CHANGE_AT)
-        found = {way: phases(runs, family, layout) for way, layout in WAYS.items()}
-        online, *_ = found.values()
-        shown = []
-        for way, returns in found.items():
-            lead = "" if returns is online else in_words(difference(online[:, :, -1], returns[:, :, -1]))
-            shown.append((way, *(f"{x:.1f}" for x in returns.mean((0, 1))), lead))
-        borders = range(0, LASTING.horizon, PHASE)
-        tables.append(
-            Table(
-                f"Pendulum of which {change} at step {CHANGE_AT}: mrlm, {SEEDS} seeds × {CHANGED_TASKS} unseen tasks",
-                ("", *(f"steps {b}–{b + PHASE}" for b in borders), "behind the first at last"),
-                shown,
-                f"Return of {PHASE} steps. The model, meta-trained with {steps:,.0f} steps on pendulums that do not change, is "
-                "fitted to the newest 40 steps. The last column with its 95% interval.",
-            )
-        )
-        gains = [difference(online[:, :, -1], returns[:, :, -1]) for returns in list(found.values())[1:]]
-        words = " and ".join(in_words(gain) for gain in gains)
-        claims.append(
-            Claim(
-                f"{change}: in the last {PHASE} steps fits that go on are worth {words}",
-                min(gain[1] for gain in gains) > 0,
-            )
-        )
-    return Outcome(tables, claims, [run.directory for run in runs if run.directory])
+class Forgetful(RecurrentModelLearner):
+    """Takes every step for the first of the task."""
+
+    def known(self, theta: ModelTheta, fast, context, step: Step):
+        as_first = dataclasses.replace(step, first=jnp.array(True), episode=jnp.zeros_like(step.episode))
+        return super().known(theta, fast, self.new_context(theta), as_first)
 
 
-def phases(runs: Sequence[Run], family: TaskFamily, layout: Layout) -> np.ndarray:
-    """[seeds, tasks, phases]: the return of each `PHASE` steps of one episode."""
-    tasks = test_tasks(family, "test", CHANGED_TASKS, EVALUATION_SEED)
+def forgetful(run: Run) -> Run:
+    """The same model, which is told nothing of the steps before."""
+    learner = run.algorithm.learner
+    fields = {field.name: getattr(learner, field.name) for field in dataclasses.fields(learner)}
+    algorithm = eqx.tree_at(lambda a: a.learner, run.algorithm, Forgetful(**fields))
+    return dataclasses.replace(run, _algorithm=algorithm)
 
-    @eqx.filter_jit
-    def played(learner, theta, task_keys):
-        def one_task(inputs):
-            task, key = inputs
-            fast = learner.begin(theta, keys.begin(key), None)
-            rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
-            return rounds.reward.reshape(-1, PHASE).sum(-1)
 
-        return map_tasks(one_task, (tasks, task_keys), CHANGED_TASKS)
+def rebal_learns(directory: Path, report: Report) -> Outcome:
+    """ReBAL on pendulums, beside itself without its memory and the multi-task learner.
 
-    return np.stack([
-        np.asarray(played(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), CHANGED_TASKS)))
+    It adapts from step to step, so that its first episode is no measure of what it would be unadapted.
+    """
+    family = PENDULUM.family
+    runs = trained(RECURRENT, family, directory, report)
+    alone = [
+        train_as_long(family, run.env_steps, run.seed, directory / "multi-task" / f"seed-{run.seed}", report)
         for run in runs
-    ])  # fmt: skip
+    ]
+    result = evaluate(runs, "test", TASKS, EPISODES, label="rebal")
+    result.save(directory / "rebal" / "evaluation" / "test.safetensors")
+    blank = evaluate([forgetful(run) for run in runs], "test", TASKS, EPISODES, label="rebal, no memory")
+    compromise = evaluate(alone, "test", TASKS, 1, label="multi-task").curve()[:, :, 0]
+    curve, adapted = result.curve(), result.curve()[:, :, -1]
+    others = {"itself without its memory": blank.curve()[:, :, -1], "the multi-task learner": compromise}
+    levels = {
+        "first episode": curve[:, :, 0],
+        f"episode {EPISODES}": adapted,
+        "without its memory": others["itself without its memory"],
+        "multi-task": compromise,
+    }
+    steps = float(np.mean([run.env_steps for run in runs]))
+    table = Table(
+        f"rebal on {family.spec.name}: return of an episode, {SEEDS} seeds × {TASKS} unseen tasks",
+        ("", "mean", "95% interval"),
+        [
+            (name, f"{x.mean():.1f}", "[{:.1f}, {:.1f}]".format(*statistics.interval(x, "mean")))
+            for name, x in levels.items()
+        ],
+        f"After {steps:,.0f} steps of meta-training. Without its memory: every step is taken for the first of the task.",
+    )
+    gains = {other: difference(adapted, x) for other, x in others.items()}
+    claims = [
+        Claim(f"rebal: adapted it beats {other} by {in_words(g)}", g[1] > 0) for other, g in gains.items()
+    ]
+    return Outcome([table], claims, [run.directory for run in (*runs, *alone) if run.directory])

@@ -35,7 +35,7 @@ ROWS = 200
 BATCHES, SIZE = 5, 5
 """s and k: for each example there are s batches of k examples, of which one is the example itself."""
 HIDDEN = (100, 100)
-SEEDS, TUNING_SEEDS = 20, 3
+SEEDS, TUNING_SEEDS = 40, 3
 TOGETHER = 12
 """Sequences that are learned side by side."""
 SIDE = 8

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from adaptax.adaptation.experience_replay import Anchor, Loss, averaged
-from adaptax.algorithms.mer import MER, MERAlgorithm, MERLearner, MERTheta
+from adaptax.adaptation.q_replay import ReplayTheta
+from adaptax.algorithms.mer import MER, MERAlgorithm, MERLearner
 from adaptax.buffers import RingBuffer
 from adaptax.collection.collect import collect
 from adaptax.estimators.transitions import transitions
@@ -35,11 +36,11 @@ from adaptax.types import Behaviour, Layout, Lifetime, Metrics, Spec, TrainState
 TASKS = 12
 """Goals of a sequence."""
 SEQUENCE = MER(
-    tasks=1, rounds=10, streams=8, inner_updates=20, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
+    tasks=1, rounds=10, streams=8, inner_updates=40, batches=2, minibatches=4, batch=16, outer_step=1.0, capacity=1000,
     selection="uniform", recent=80, hidden=(64, 64), gamma=0.9, reward_scale=0.2, epsilon=0.5, last_epsilon=0.5,
 )  # fmt: skip
 """A task lasts 80 episodes, 1,200 steps, all of which its own buffer holds; the store has room for 1,000 of the past."""
-SEEDS, TUNING_SEEDS = 10, 2
+SEEDS, TUNING_SEEDS = 20, 4
 TOGETHER = 4
 """Sequences that are learned side by side."""
 
@@ -83,14 +84,14 @@ FAMILY = Shown(GRID)
 class Plain(MERLearner):
     """Uniform replay: steps on the mean of a batch."""
 
-    def moved(self, theta: MERTheta, loss: Loss, q: Any, batches: Any) -> Any:
+    def moved(self, theta: ReplayTheta, loss: Loss, q: Any, batches: Any) -> Any:
         return averaged(loss, q, batches, self.α)
 
 
 class Online(Plain):
     """What is past does not come back."""
 
-    def drawn(self, theta: MERTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Any:
+    def drawn(self, theta: ReplayTheta, buffer: RingBuffer, key: Key[Array, ""]) -> Any:
         shape = self.batches, self.minibatches, self.batch
         rows = buffer.sample(key, self.batches * self.minibatches * self.batch)
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), rows)
@@ -100,7 +101,7 @@ class Held(Frozen):
     anchor: Anchor
 
 
-class ElasticTheta(MERTheta):
+class ElasticTheta(ReplayTheta):
     held: Held
 
 
@@ -112,7 +113,7 @@ class Elastic(Online):
         fields = {field.name: getattr(theta, field.name) for field in dataclasses.fields(theta)}
         return ElasticTheta(**fields, held=Held(Anchor.of(theta.q)))
 
-    def moved(self, theta: MERTheta, loss: Loss, q: Any, batches: Any) -> Any:
+    def moved(self, theta: ReplayTheta, loss: Loss, q: Any, batches: Any) -> Any:
         assert isinstance(theta, ElasticTheta)
         held = lambda q, rows: loss(q, rows) + self.β * theta.held.anchor.penalty(q)  # noqa: E731
         return averaged(held, q, batches, self.α)
@@ -159,7 +160,7 @@ class Method:
 FINE, COARSE = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0.3, 1.0, 3.0)
 FIRST, ONLINE, ELASTIC, UNIFORM = "MER", "online", "elastic weights (EWC)", "uniform replay"
 METHODS = (
-    Method(FIRST, MERLearner, COARSE, (0.3, 1.0)),
+    Method(FIRST, MERLearner, (0.5, 1.0, 2.0), (0.3, 0.5)),
     Method(UNIFORM, Plain, FINE),
     Method(ELASTIC, Elastic, COARSE, (1.0, 10.0)),
     Method(ONLINE, Online, FINE),

@@ -1,0 +1,117 @@
+"""Model-based meta-RL on a task that changes in mid-episode: what the change costs, and what is left of it at last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from adaptax import keys
+from adaptax.algorithms.mrlm import MRLM
+from adaptax.chunks import map_tasks
+from adaptax.collection.collect import collect_task
+from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
+from adaptax.reports.outcome import Claim, Outcome
+from adaptax.reports.tables import Table
+from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
+from adaptax.tasks.base import TaskFamily
+from adaptax.tasks.pendulum import Pendulum
+from adaptax.tasks.perturbed import Perturbed
+from adaptax.training.program import lifetime_keys
+from adaptax.training.run import Run
+from adaptax.training.train import Report
+from adaptax.types import Layout
+
+CHANGES = {
+    "the actuator is turned round": ("gain", -1.0),
+    "the actuator is weakened to 40%": ("gain", 0.4),
+    "the mass doubles": ("mass", 2.0),
+}
+LASTING = Pendulum(horizon=400)
+CHANGE_AT = 200
+PHASE = 100
+"""Steps over which returns are told."""
+EVERY = 20
+"""Steps between fits."""
+ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=40, query=20), 5)
+GOES_ON, STOPPED = f"fitted every {EVERY} steps", "fitted once, at the change"
+WAYS = {
+    GOES_ON: Layout(LASTING.horizon // EVERY, 1, EVERY, episodes=1, carry=True),
+    STOPPED: Layout(2, 1, CHANGE_AT, episodes=1, carry=True),
+}
+RECOVERED = 0.1
+"""The share of what a change costs in the steps that follow it that may still be missing at last, with 95% confidence."""
+
+
+def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
+    """A pendulum that changes in mid-episode: what that costs at first, and what is left of it with fits that go on and without."""
+    runs = trained(ONLINE, Pendulum(), directory, report)
+    found = {
+        change: {
+            way: phases(runs, Perturbed(LASTING, parameter, factor, at=CHANGE_AT), layout)
+            for way, layout in WAYS.items()
+        }
+        for change, (parameter, factor) in CHANGES.items()
+    }
+    steps = float(np.mean([run.env_steps for run in runs]))
+    return recovery(found, steps) + Outcome([], [], [run.directory for run in runs if run.directory])
+
+
+def recovery(found: dict[str, dict[str, np.ndarray]], steps: float) -> Outcome:
+    """`found`: of each change and way, returns [seeds, tasks, phases]. The change comes with the phase in the middle."""
+    tables, claims = [], []
+    for change, ways in found.items():
+        online, stopped = ways[GOES_ON], ways[STOPPED]
+        seeds, tasks, number = online.shape
+        middle = number // 2
+        shown = []
+        for way, returns in ways.items():
+            lead = "" if returns is online else in_words(difference(online[:, :, -1], returns[:, :, -1]))
+            shown.append((way, *(f"{x:.1f}" for x in returns.mean((0, 1))), lead))
+        tables.append(
+            Table(
+                f"Pendulum of which {change} at step {middle * PHASE}: mrlm, {seeds} seeds × {tasks} unseen tasks",
+                ("", *(f"steps {i * PHASE}–{(i + 1) * PHASE}" for i in range(number)), "lead at last"),
+                shown,
+                f"Return of {PHASE} steps. The model, meta-trained with {steps:,.0f} steps on pendulums that do not change, is "
+                "fitted to the newest 40 steps. Lead: of fits that go on, with its 95% interval.",
+            )
+        )
+        before, struck, last = (online[:, :, i] for i in (middle - 1, middle, -1))
+        cost, missing, gain = (
+            difference(*pair) for pair in ((before, struck), (before, last), (last, stopped[:, :, -1]))
+        )
+        claims += [
+            Claim(
+                f"{change}: it costs {in_words(cost)} in the next {PHASE} steps, of which with fits that go on "
+                f"{in_words(missing)} is missing in the last {PHASE}: it has recovered",
+                missing[2] <= RECOVERED * max(cost[0], 0.0),
+            ),
+            Claim(
+                f"{change}: in the last {PHASE} steps fits that go on are worth {in_words(gain)}", gain[1] > 0
+            ),
+        ]
+    return Outcome(tables, claims, [])
+
+
+def phases(runs: Sequence[Run], family: TaskFamily, layout: Layout) -> np.ndarray:
+    """[seeds, tasks, phases]: the return of each `PHASE` steps of one episode."""
+    tasks = test_tasks(family, "test", TASKS, EVALUATION_SEED)
+
+    @eqx.filter_jit
+    def played(learner, theta, task_keys):
+        def one_task(inputs):
+            task, key = inputs
+            fast = learner.begin(theta, keys.begin(key), None)
+            rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
+            return rounds.reward.reshape(-1, PHASE).sum(-1)
+
+        return map_tasks(one_task, (tasks, task_keys), TASKS)
+
+    return np.stack([
+        np.asarray(played(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), TASKS)))
+        for run in runs
+    ])  # fmt: skip

@@ -1,0 +1,60 @@
+"""What a change in mid-episode costs, and what is left of it at last: by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptax.reproduction.perturbation import GOES_ON, STOPPED, recovery
+
+RNG = np.random.default_rng(0)
+
+
+def returns(*phases: float) -> np.ndarray:
+    """[5, 20, phases]: close to what is given."""
+    return np.array(phases) + 0.01 * RNG.standard_normal((5, 20, len(phases)))
+
+
+def claims(online: np.ndarray, stopped: np.ndarray) -> list[bool]:
+    return [
+        claim.holds for claim in recovery({"it breaks": {GOES_ON: online, STOPPED: stopped}}, 16_000.0).claims
+    ]
+
+
+@pytest.mark.parametrize(
+    ("online", "stopped", "holds"),
+    [
+        ((-300, -10, -110, -15), (-300, -10, -400, -400), [True, True]),
+        # A fifth of what the change costs is still missing.
+        ((-300, -10, -110, -30), (-300, -10, -400, -400), [False, True]),
+        # It recovers without fits too.
+        ((-300, -10, -110, -15), (-300, -10, -110, -15), [True, False]),
+        # Nothing was lost, so that nothing may be missing.
+        ((-300, -10, -9, -15), (-300, -10, -400, -400), [False, True]),
+    ],
+)
+def test_recovery(online, stopped, holds):
+    assert claims(returns(*online), returns(*stopped)) == holds
+
+
+def test_what_is_told():
+    """Cost 100, of which 5 are missing; worth 385 at last."""
+    ways = {GOES_ON: returns(-300, -10, -110, -15), STOPPED: returns(-300, -10, -400, -400)}
+    found = recovery({"it breaks": ways}, 16_000.0)
+    first, second = (claim.sentence for claim in found.claims)
+    assert "it costs +100.0 [" in first and "+5.0 [" in first
+    assert "worth +385.0 [" in second
+    (table,) = found.tables
+    assert table.columns == (
+        "",
+        "steps 0–100",
+        "steps 100–200",
+        "steps 200–300",
+        "steps 300–400",
+        "lead at last",
+    )
+    assert [row[1:5] for row in table.rows] == [
+        ("-300.0", "-10.0", "-110.0", "-15.0"),
+        ("-300.0", "-10.0", "-400.0", "-400.0"),
+    ]
+    assert table.rows[0][-1] == "" and table.rows[1][-1].startswith("+385.0")
