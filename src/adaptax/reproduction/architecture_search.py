@@ -108,7 +108,7 @@ OMNIGLOT = Study(
         {"depth": (2, 3), "width": (8, 16), "activation": ("relu", "tanh"), "normalization": ("batch", "layer"),
          "connections": ("plain", "dense")}
     ),
-    (22, 66, 200),
+    (18, 54, 160),
     2,
     (3, 4, 6, 8),
     tasks=200,

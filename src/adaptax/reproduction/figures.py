@@ -370,7 +370,7 @@ FIGURES: dict[str, Figure] = {
     "search-omniglot": Figure(
         "architecture search for MAML on Omniglot at 14 × 14 pixels: the same",
         "T-NAS 99.36 at 28 × 28, MAML 98.7 (Lian et al. 2020)",
-        30,
+        25,
         architecture_search.search_omniglot,
     ),
     "t-nas-omniglot": Figure(
