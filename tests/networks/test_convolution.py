@@ -12,13 +12,18 @@ from adaptax.networks.convolution import EPS, Batch, ConvBlock, ConvNet, halved,
 
 def check_patches() -> None:
     """The same as a convolution with zeros beyond the border, for sizes that the stride divides and others."""
-    for (height, width), stride in (((5, 6), 2), ((4, 7), 1), ((1, 2), 2)):
+    for (height, width), stride, k in (((5, 6), 2, 3), ((4, 7), 1, 5), ((1, 2), 2, 3)):
         k1, k2 = jax.random.split(jax.random.key(height))
-        x, kernel = jax.random.normal(k1, (height, width, 2)), jax.random.normal(k2, (3, 3, 2, 4))
+        x, kernel = jax.random.normal(k1, (height, width, 2)), jax.random.normal(k2, (k, k, 2, 4))
         expected = jax.lax.conv_general_dilated(
-            x[None], kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x[None],
+            kernel,
+            (stride, stride),
+            ((k // 2,) * 2,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )[0]
-        np.testing.assert_allclose(patches(x, stride) @ kernel.reshape(18, 4), expected, rtol=1e-4, atol=1e-5)
+        found = patches(x, stride, k) @ kernel.reshape(2 * k**2, 4)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_patches_times_weights_are_a_convolution():

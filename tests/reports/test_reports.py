@@ -347,6 +347,23 @@ def test_settings_tell_what_runs_share_from_what_differs():
     assert shared.rows == [["inner.lr", "0.1"]]
 
 
+def test_settings_that_were_changed_come_before_those_that_were_not():
+    config = {"lr": 0.1, "tasks": 20, "hidden": [8, 8], "versions": {"jax": "1"}}
+    usual = {"lr": 0.1, "tasks": 4, "hidden": (8, 8), "gone": 3}
+    changed, others = tables.settings([run(config=config, defaults=usual)])
+    assert (changed.title, changed.rows) == ("What differs from the defaults", [["tasks", "20", "4"]])
+    assert [row[0] for row in others.rows] == ["lr", "hidden", "versions.jax"]
+
+    # Of two learners: first what both have, of that what was changed; a row for each, where there are more than runs.
+    other = {"lr": 0.2, "hidden": [8, 8], "cell": "gru", "tasks": 20, "seed": 1}
+    ours = run(config={"cells": 3, "seed": 0} | config, defaults=usual)
+    differing, changed, _ = tables.settings([ours, run("b", config=other, defaults={"lr": 0.1})])
+    assert differing.columns == ["setting", "runs/maml", "b"]
+    assert [row[0] for row in differing.rows] == ["lr", "seed", "cells", "versions.jax", "cell"]
+    assert differing.rows[0] == ["lr", "0.1", "0.2"]
+    assert changed.rows == [["tasks", "20", "4"]]
+
+
 def test_the_terminal_shows_the_same_numbers():
     out = io.StringIO()
     table = tables.headline([evaluation("[bold]maml"), RANDOM])

@@ -17,12 +17,16 @@ from adaptax.errors import AdaptaxError
 C = TypeVar("C")
 
 
-def parse(command: type[C], args: Sequence[str], prog: str) -> C:
-    """The command that the arguments describe. AdaptaxError where they describe none; SystemExit after `--help`."""
+def parse(command: type[C], args: Sequence[str], prog: str, pairs: bool = False) -> C:
+    """The command that the arguments describe. AdaptaxError where they describe none; SystemExit after `--help`.
+
+    `pairs`: what is on or off has two flags, --double and --no-double, under one description.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(command, prog=prog, args=args, config=(tyro.conf.FlagCreatePairsOff,))
+            config = () if pairs else (tyro.conf.FlagCreatePairsOff,)
+            return tyro.cli(command, prog=prog, args=args, config=config)
     except SystemExit as done:
         if not done.code:
             raise

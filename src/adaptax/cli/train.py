@@ -113,7 +113,7 @@ def learner_arguments(
         fields.append(("family", type(family), family))
     flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
     flags.__doc__ = f"{does} {args[0]} ({algorithms.entry(args[0]).summary}) on {family.spec.name}."
-    found = parse(flags, args, prog)
+    found = parse(flags, args, prog, pairs=True)
     family = getattr(found, "family", family)
     _require_effect(found.hyperparameters, config, family.spec)
     return found.options, found.hyperparameters, family

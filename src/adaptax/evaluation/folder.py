@@ -41,6 +41,7 @@ def _run_summary(
     answers: Sequence[AnswersSummary],
 ) -> RunSummary:
     assert run.directory is not None
+    usual, of_family = defaults_of(run.algorithm_name, run.family_record, run.spec)
     folder = run.directory.absolute()
     name = f"{folder.parent.name}/{folder.name}" if folder.name.startswith("seed-") else folder.name
     return RunSummary(
@@ -48,6 +49,7 @@ def _run_summary(
         algorithm=run.algorithm_name,
         family=run.spec.name,
         config={k: v for k, v in read_record(run.directory).items() if k not in ("format", "spec")},
+        defaults={"hyperparameters": usual, "family": {"fields": of_family}},
         metrics=run.metrics(),
         evaluations=evaluations,
         command=command(run),
@@ -85,9 +87,7 @@ def train_command(
 ) -> str:
     """The command that trains a learner on the family of a record."""
     reference, fields = record["reference"], record.get("fields", {})
-    entry = families.ENTRIES.get(reference)
-    usual = dataclasses.asdict(entry.cls()) if entry and dataclasses.is_dataclass(entry.cls) else {}
-    default = dataclasses.asdict(algorithms.entry(name).defaults(spec)[0])  # type: ignore[call-overload]
+    default, usual = defaults_of(name, record, spec)
     ours = dataclasses.asdict(config)  # type: ignore[call-overload]
     words = [
         "adaptax",
@@ -107,6 +107,13 @@ def train_command(
         for w in _flag(f"family.{field}", fields[field])
     ]
     return shlex.join(words)
+
+
+def defaults_of(name: str, record: dict[str, Any], spec: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A learner's hyperparameters on the family of a record, and that family's fields, unless told otherwise."""
+    entry = families.ENTRIES.get(record["reference"])
+    usual = dataclasses.asdict(entry.cls()) if entry and dataclasses.is_dataclass(entry.cls) else {}
+    return dataclasses.asdict(algorithms.entry(name).defaults(spec)[0]), usual  # type: ignore[call-overload]
 
 
 def _flag(name: str, value: Any) -> list[str]:

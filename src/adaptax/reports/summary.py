@@ -129,6 +129,8 @@ class RunSummary:
     family: str
     config: dict[str, Any]
     """Everything needed to repeat it, nested as it likes; "seed" tells runs of one configuration apart."""
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What these settings are unless told otherwise, nested alike, of those that have a default."""
     metrics: Sequence[dict[str, Any]] = ()
     """A row per meta-update: "update", "env_steps" so far, "return", "seconds" so far, and what the algorithm adds."""
     evaluations: Sequence[EvaluationSummary] = ()

@@ -162,21 +162,46 @@ def training(runs: Sequence[RunSummary]) -> Table:
 
 
 def settings(runs: Sequence[RunSummary]) -> list[Table]:
-    """The configuration: what all runs share, and what differs from run to run."""
-    flat = [flatten(run.config) for run in runs]
+    """The configuration: what differs from run to run, what differs from the defaults, and the rest."""
+    flat, usual = [flatten(run.config) for run in runs], [flatten(run.defaults) for run in runs]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     values = {key: [config.get(key, NOTHING) for config in flat] for key in keys}
+    changed = [
+        key
+        for key in keys
+        if any(
+            key in config and config[key] != d.get(key, config[key])
+            for config, d in zip(flat, usual, strict=True)
+        )
+    ]
+    keys = changed + [key for key in keys if key not in changed]
     shared = [key for key in keys if len(set(values[key])) == 1]
-    differing = [key for key in keys if key not in shared]
+    # Last what some runs do not have at all: of another learner, for instance.
+    differing = sorted((key for key in keys if key not in shared), key=lambda key: NOTHING in values[key])
     tables = []
     if differing:
+        columns = ["run", *differing]
         rows = [[run.name, *(values[key][i] for key in differing)] for i, run in enumerate(runs)]
-        everywhere = frozenset(range(len(differing) + 1))
-        tables.append(Table("What differs between the runs", ["run", *differing], rows, "", everywhere))
-    if shared:
+        if len(differing) > len(runs):
+            columns, *rows = map(list, zip(columns, *rows, strict=True))
+            columns[0] = "setting"
+        tables.append(
+            Table("What differs between the runs", columns, rows, "", frozenset(range(len(columns))))
+        )
+    ours = [key for key in shared if key in changed]
+    if ours:
+        rows = [
+            [key, values[key][0], " or ".join(dict.fromkeys(d[key] for d in usual if key in d))]
+            for key in ours
+        ]
+        columns = ["setting", "value", "default"]
+        tables.append(Table("What differs from the defaults", columns, rows, "", frozenset(range(3))))
+    others = [[key, values[key][0]] for key in shared if key not in ours]
+    if others:
         title = "Settings" if len(runs) == 1 else "What the runs share"
-        rows = [[key, values[key][0]] for key in shared]
-        tables.append(Table(title, ["setting", "value"], rows, "", frozenset({0, 1})))
+        if ours:
+            title = "Other settings" if len(runs) == 1 else "What else the runs share"
+        tables.append(Table(title, ["setting", "value"], others, "", frozenset({0, 1})))
     return tables
 
 

@@ -70,6 +70,20 @@ NAVIGATION = Study(
     3,
     (3, 4, 6, 8),
 )
+NAVIGATION_LARGE = dataclasses.replace(
+    NAVIGATION,
+    space=Space(
+        {
+            "depth": (1, 2, 3),
+            "width": (8, 32),
+            "activation": ("tanh", "relu"),
+            "normalization": ("none", "layer"),
+            "connections": ("plain", "residual"),
+        }
+    ),
+    budgets=(4, 6, 8, 12),
+)
+"""Three times as many architectures: a search sees a quarter of them fully."""
 CARTPOLE = Study(
     "CartPole with hidden physics, RL²",
     dataclasses.replace(ENTRIES["rl2"].default, tasks=16),  # type: ignore[type-var]
@@ -94,7 +108,7 @@ OMNIGLOT = Study(
         {"depth": (2, 3), "width": (8, 16), "activation": ("relu", "tanh"), "normalization": ("batch", "layer"),
          "connections": ("plain", "dense")}
     ),
-    (22, 66, 200),
+    (18, 54, 160),
     2,
     (3, 4, 6, 8),
     tasks=200,
@@ -103,6 +117,10 @@ OMNIGLOT = Study(
 
 def search_navigation(directory: Path, report: Report) -> Outcome:
     return compared(NAVIGATION, directory, report)
+
+
+def search_navigation_large(directory: Path, report: Report) -> Outcome:
+    return compared(NAVIGATION_LARGE, directory, report)
 
 
 def search_cartpole(directory: Path, report: Report) -> Outcome:

@@ -15,7 +15,8 @@ class Progress:
     run: str
     """The algorithm and the seed."""
     phase: str
-    """"compiling", "training", "done" or "interrupted"."""
+    """"compiling", "training", "stopping" (a signal has come, and what is under way is being finished; told from another thread),
+    "done" or "interrupted"."""
     updates: int
     target: int
     env_steps: int
@@ -31,7 +32,7 @@ class Progress:
     metrics: dict[str, int | float]
     """The last row of metrics.jsonl."""
     compile_seconds: float = 0.0
-    """What compilation took in this sitting, before its first update."""
+    """What compilation took in this sitting: before its first update, or within it where environments are stepped by processes."""
 
 
 def describe(progress: Progress) -> str:
@@ -39,6 +40,8 @@ def describe(progress: Progress) -> str:
     p = progress
     if p.phase == "compiling":
         return f"{p.run}: compiling (once; kept for the next time) ..."
+    if p.phase == "stopping":
+        return f"{p.run}: interrupted; stops when the compilation or the meta-update that is under way has ended ..."
     unit = "steps" if p.measure == "return" else "examples"
     parts = [f"{p.updates}/{p.target} meta-updates", f"{p.env_steps:,} {unit}"]
     if math.isfinite(p.steps_per_second):

@@ -24,6 +24,7 @@ from adaptax.errors import AdaptaxError, short
 from adaptax.tasks import registry as families
 from adaptax.tasks.base import AnyFamily, HostFamily
 from adaptax.training.cache import enable_compilation_cache
+from adaptax.training.compilation import Compilation
 from adaptax.training.host_program import HostProgram
 from adaptax.training.interrupts import Interrupts
 from adaptax.training.program import MOST_UPDATES, Dispatch, make_program
@@ -160,8 +161,8 @@ def _continue(run: Run, target: int, report: Report) -> Run:
     log.report("compiling")
     program = _program(run)
     try:
-        with Interrupts() as interrupts:
-            _dispatches(run, target, program, log, interrupts)
+        with Interrupts(lambda: log.report("stopping")) as interrupts, Compilation() as compilation:
+            _dispatches(run, target, program, log, interrupts, compilation)
             log.checkpoint()
     except BaseException as error:
         with contextlib.suppress(AdaptaxError):  # a disk that is full has been told of already
@@ -179,8 +180,8 @@ def _continue(run: Run, target: int, report: Report) -> Run:
 
 
 def _dispatches(
-    run: Run, target: int, program: Callable[..., Dispatch], log: _Log, interrupts: Interrupts
-) -> None:
+    run: Run, target: int, program: Callable[..., Dispatch], log: _Log, interrupts: Interrupts, compilation: Compilation
+) -> None:  # fmt: skip
     """Dispatch after dispatch, until the target is reached or a signal asks to stop."""
     algorithm = run.algorithm
     started = time.perf_counter()
@@ -197,11 +198,13 @@ def _dispatches(
 
     while run.updates < target and not interrupts.asked:
         count = min(per_dispatch, target - run.updates)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), compilation.seconds
         dispatch = program(algorithm, run.state, jnp.array(count, jnp.int32))
         await_answer(dispatch.done, max(PATIENCE_SECONDS, 100 * longest), hear)
         done = int(dispatch.done)
-        seconds = time.perf_counter() - started
+        compiled = compilation.seconds - before  # by host programs, in their first meta-update
+        log.compile_seconds += compiled
+        seconds = max(0.0, time.perf_counter() - started - compiled)
         longest = seconds if longest == float("inf") else max(longest, seconds)
         run.state = dispatch.state
         log.add(dispatch, done, seconds)
