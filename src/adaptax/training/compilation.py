@@ -19,7 +19,7 @@ class Compilation:
     @property
     def seconds(self) -> float:
         """Until now."""
-        return sum(end - begin for begin, end in self._spans)
+        return sum((end - begin for begin, end in self._spans), start=0.0)
 
     def __enter__(self) -> Compilation:
         jax.monitoring.register_event_duration_secs_listener(self._heard)
