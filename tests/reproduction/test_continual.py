@@ -34,11 +34,11 @@ def test_a_method_is_tuned_on_other_sequences_and_what_is_found_is_kept(tmp_path
         return np.broadcast_to(best[:, None, None, None], (len(settings), number, 3, 2))
 
     methods = {"a": ([(0.1, 1.0), (0.3, 1.0), (0.6, 1.0)], play)}
-    found = tuned(methods, 2, 5, tmp_path)
+    found = tuned(methods, 2, 5, tmp_path, [1])
     assert asked == [([(0.1, 1.0), (0.3, 1.0), (0.6, 1.0)], 1000, 2), ([(0.3, 1.0)], 0, 5)]
     assert found["a"][0] == (0.3, 1.0) and found["a"][1].shape == (5, 3, 2)
-    again = tuned(methods, 2, 5, tmp_path)
+    again = tuned(methods, 2, 5, tmp_path, [1])
     assert len(asked) == 2
     np.testing.assert_array_equal(again["a"][1], found["a"][1])
-    tuned(methods, 2, 6, tmp_path)
+    tuned(methods, 2, 6, tmp_path, [1])
     assert len(asked) == 4, "more sequences are another question"

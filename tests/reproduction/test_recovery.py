@@ -10,9 +10,9 @@ from adaptax.reproduction.perturbation import OFTEN, SELDOM, recovery
 RNG = np.random.default_rng(0)
 
 
-def returns(*phases: float) -> np.ndarray:
+def returns(*phases: float, noise: float = 0.01) -> np.ndarray:
     """[5, 20, phases]: close to what is given."""
-    return np.array(phases) + 0.01 * RNG.standard_normal((5, 20, len(phases)))
+    return np.array(phases) + noise * RNG.standard_normal((5, 20, len(phases)))
 
 
 def claims(often: np.ndarray, seldom: np.ndarray) -> list[bool]:
@@ -33,6 +33,13 @@ def claims(often: np.ndarray, seldom: np.ndarray) -> list[bool]:
 )
 def test_recovery(often, seldom, holds):
     assert claims(returns(*often), returns(*seldom)) == holds
+
+
+def test_what_is_missing_must_be_known():
+    """A twentieth is missing on average, but it could be a fifth."""
+    often = returns(-300, -10, -110, -15)
+    often[:, :, -1] += returns(0.0, noise=50.0)[:, :, 0]
+    assert not claims(often, returns(-300, -10, -400, -400))[0]
 
 
 def test_what_is_told():

@@ -53,7 +53,8 @@ def test_a_training_that_is_to_stop_says_so(tmp_path):
         seen.append(progress)
         if progress.phase == "training" and len(seen) == 2:
             signal.raise_signal(signal.SIGINT)
-            while seen[-1].phase != "stopping":  # said by another thread
+            deadline = time.monotonic() + 60
+            while seen[-1].phase != "stopping" and time.monotonic() < deadline:  # said by another thread
                 time.sleep(0.001)
 
     run = train(RandomPolicy(), BernoulliBandit(), 10**6, report=report)

@@ -7,7 +7,9 @@ the mean of g on the rows that the task has shown, and is trained to tell the ta
 
     min  E log(1 + exp(−s⁺)) + E log(1 + exp(s⁻)),       at which  s_i = log p(i | task) / p(i | store).
 
-Rows drawn from the store by softmax(s/τ) are then, with τ = 1, rows as if of the task, as many as the store has of them.
+It is stepped on the tasks that were just met, meta-update after meta-update, and so knows the ratio as well as what was seen of a
+task foretells. Rows are drawn from the store by softmax(s/τ) without replacement among a few times as many: where the task's kind
+is rarer than one in so many, others are drawn too.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Selector(eqx.Module):
         return jax.vmap(self.row)(inputs(stored)) @ z / z.shape[0] ** 0.5
 
     def inputs(self, row: Transition, normaliser: Normaliser) -> Float[Array, " n"]:
-        """A transition as a vector at unit scale: what was, what was done, and what it changed."""
+        """A transition as a vector: what was, at unit scale, what was done, what it changed, and what it paid."""
         x, next_x = normaliser.observation(row.obs), normaliser.observation(row.next_obs)
         rest = jnp.stack([row.reward, row.terminated.astype(jnp.float32)])
         return jnp.concatenate([x, next_x - x, encode_action(self.spec.action, row.action), rest])
@@ -62,7 +64,7 @@ class Selector(eqx.Module):
 def selector_loss(
     selector: Selector, seen: Transition, task: Transition, stored: Transition, normaliser: Normaliser
 ) -> Float[Array, ""]:
-    """Cross-entropy, nats, of telling other rows of the `task` from those `stored`, for which it is told what has been `seen`."""
+    """Cross-entropy, nats, of telling rows of the `task` from those `stored`, for which it is told what has been `seen` of it."""
     of_task, of_store = (selector(rows, seen, normaliser) for rows in (task, stored))
     return jax.nn.softplus(-of_task).mean() + jax.nn.softplus(of_store).mean()
 

@@ -89,7 +89,7 @@ class MER:
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
     candidates: int = 4
-    """learned: times as many are looked at."""
+    """learned: times as many are looked at. With more kinds of tasks than that, raise it."""
     temperature: float = 1.0
     """learned: τ of the draw among them."""
     selector_lr: float = 3e-3

@@ -158,7 +158,7 @@ def cell(pulls: int, arms: int, minutes: int) -> Figure:
 CELLS: dict[str, Figure] = {
     f"bandit-{pulls}-{arms}": cell(pulls, arms, minutes)
     for (pulls, arms), minutes in {
-        (10, 5): 30, (10, 10): 30, (10, 50): 30, (100, 5): 40, (100, 10): 45, (100, 50): 60,
+        (10, 5): 30, (10, 10): 30, (10, 50): 40, (100, 5): 40, (100, 10): 45, (100, 50): 60,
         (500, 5): 200, (500, 10): 200, (500, 50): 240,
     }.items()
 }  # fmt: skip

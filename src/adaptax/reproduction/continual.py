@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -71,11 +71,16 @@ FIRST_TUNING_SEED = 1000
 
 
 def tuned(
-    methods: Mapping[str, tuple[Sequence[Settings], Play]], tuning_seeds: int, seeds: int, directory: Path
+    methods: Mapping[str, tuple[Sequence[Settings], Play]],
+    tuning_seeds: int,
+    seeds: int,
+    directory: Path,
+    problem: Any,
 ) -> Found:
     """Of each method the setting that retains most on `tuning_seeds` sequences, and the scores on `seeds` others under it.
 
-    What has been found is kept in `directory`: an interrupted comparison goes on with the method that it was at.
+    What has been found is kept in `directory`, beside the `problem`, facts that JSON can tell: an interrupted comparison of the
+    same goes on with the method that it was at.
     """
     found: dict[str, tuple[Settings, Scores]] = {}
     began, played = time.perf_counter(), 0
@@ -84,6 +89,7 @@ def tuned(
             "method": name,
             "grid": [list(settings) for settings in grid],
             "seeds": [tuning_seeds, seeds],
+            "problem": problem,
             "version": version("adaptax"),
         }
         path = directory / f"method-{i}.safetensors"

@@ -84,11 +84,12 @@ def recovery(found: dict[str, dict[str, np.ndarray]], steps: float) -> Outcome:
         cost, missing, gain = (
             difference(*pair) for pair in ((before, after), (before, last), (last, seldom[:, :, -1]))
         )
+        beyond = difference(before - RECOVERED * (before - after), last)
         claims += [
             Claim(
                 f"{change}: it costs {in_words(cost)} in the next {PHASE} steps, of which with fits that come often "
                 f"{in_words(missing)} is missing in the last {PHASE}: it has recovered",
-                missing[2] <= RECOVERED * max(cost[0], 0.0),
+                cost[0] > 0 and beyond[2] <= 0,
             ),
             Claim(
                 f"{change}: in the last {PHASE} steps fits that come often are worth {in_words(gain)}",

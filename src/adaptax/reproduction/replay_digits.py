@@ -230,7 +230,8 @@ def digits_retained(directory: Path, report: Report) -> Outcome:
 def compared(kind: str, images: tuple[Array, Array], directory: Path) -> Outcome:
     """Every method on one kind of sequence."""
     methods = {method.name: (method.grid, play(method, kind, images)) for method in METHODS}
-    found = tuned(methods, TUNING_SEEDS, SEEDS, directory / kind)
+    problem = [TASKS, EXAMPLES, TEST, ROWS, BATCHES, SIZE, list(HIDDEN), ELASTIC_EXAMPLES]
+    found = tuned(methods, TUNING_SEEDS, SEEDS, directory / kind, problem)
     found = {name: (settings, 100 * x) for name, (settings, x) in found.items()}
     table = retained(
         f"{TASKS} {kind} of the digits, {EXAMPLES} examples of each once, {ROWS} of them kept: accuracy in %",

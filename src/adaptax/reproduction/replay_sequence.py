@@ -1,13 +1,15 @@
 """Meta-experience replay on a sequence of tasks that never come back: goals in a gridworld, one after the other.
 
 The goal is shown, so that one network can hold all tasks; what it has learned of a goal it loses while it learns others. After each
-task the greedy policy is tried on all of them. All methods have the same store, exploration, target networks and as many gradients;
-they differ in what is drawn from where, and in how a step is made of it. Each is tuned over as many settings, on other sequences.
+task the greedy policy is tried on all of them. All methods have the same exploration, target networks and as many gradients, and
+those that replay the same store; they differ in what is drawn from where, and in how a step is made of it. Each is tuned over as
+many settings, on other sequences.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -228,7 +230,8 @@ def sequence_retained(directory: Path, report: Report) -> Outcome:
 
     def found(methods: Sequence[Method], capacity: int, folder: str) -> Found:
         plays = {m.name: (m.grid, partial(of_seeds, m.kind, capacity)) for m in methods}
-        return tuned(plays, TUNING_SEEDS, SEEDS, directory / folder)
+        problem = [TASKS, capacity, json.loads(json.dumps(dataclasses.asdict(SEQUENCE)))]
+        return tuned(plays, TUNING_SEEDS, SEEDS, directory / folder, problem)
 
     nothing = found(WITHOUT, 1, "nothing-kept")
     return sum(
@@ -244,7 +247,7 @@ def told(capacity: int, found: Found) -> Outcome:
     """With a store of one size."""
     steps = SEQUENCE.rounds * SEQUENCE.streams * GRID.horizon
     table = retained(
-        f"{TASKS} goals of the gridworld, one by one, {steps} steps each, {capacity} past ones kept: greedy return",
+        f"{TASKS} goals of the gridworld, one by one, {steps} steps each: greedy return; replay has kept {capacity} past ones",
         found,
         2,
         f"Means over {SEEDS} sequences and networks. Retained: on all tasks at last. Settings: α, and β or the strength of the "

@@ -31,8 +31,8 @@ class Compilation:
         end = time.perf_counter()
         begin = end - duration_secs
         # What is traced while something else is traced has been told before: its seconds count once.
-        while self._spans and self._spans[-1][0] >= begin:
-            self._spans.pop()
+        while self._spans and self._spans[-1][1] > begin:
+            begin = min(begin, self._spans.pop()[0])
         self._spans.append((begin, end))
 
     def __exit__(self, *error: object) -> None:
