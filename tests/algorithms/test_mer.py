@@ -14,7 +14,7 @@ from families import Corridor, Push
 from laws.learners import MER_, STORED, TASKS
 
 from adaptax.adaptation.experience_replay import towards
-from adaptax.adaptation.relevance import Selector, selected, selector_loss
+from adaptax.adaptation.relevance import Selector, SelectorSteps, selected, selector_loss
 from adaptax.algorithms.mer import MER
 from adaptax.buffers import Reservoir, RingBuffer
 from adaptax.collection.collect import collect
@@ -129,6 +129,54 @@ def check_selected() -> None:
         paid = jax.jit(jax.vmap(draw, (None, 0)))(jnp.array(τ), jax.random.split(jax.random.key(2), 2000))
         expected = jax.nn.sigmoid(2.0 / τ)
         assert abs(float((paid == 1.0).mean()) - float(expected)) < 0.04
+
+
+def test_a_rare_kind_is_drawn_again_rather_than_another():
+    """One stored row in sixteen is of the task's kind: fewer than are drawn."""
+    stored = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), rows_paying(1.0, 4), rows_paying(-1.0, 60))
+    store = Reservoir.of(blank(Corridor().spec), 64).add(stored, jnp.ones(64, bool), jax.random.key(1))
+
+    class Sure(Selector):
+        def __call__(self, stored, seen, normaliser):
+            return 10.0 * stored.reward
+
+    selector = Sure(Corridor().spec, 4, 2, jax.random.key(0))
+    rows = selected(
+        selector, store, rows_paying(1.0, 4), Normaliser.of(3), 16, 4, jnp.array(1.0), jax.random.key(3)
+    )
+    np.testing.assert_array_equal(rows.reward, np.ones(16))
+
+
+def check_later() -> None:
+    """A task's first rows pay 1 and its last −1, as the store's do: what comes after what was seen can only be the last."""
+    task = RingBuffer.of(blank(Corridor().spec), 2).add(rows_paying(1.0, 1), jnp.ones(1, bool))
+    task = task.add(rows_paying(-1.0, 1), jnp.ones(1, bool))
+    shown = []
+
+    class Watched(Selector):
+        def __call__(self, stored, seen, normaliser):
+            jax.debug.callback(lambda s, t: shown.append((s, t)), stored.reward, seen.reward)
+            return super().__call__(stored, seen, normaliser)
+
+    steps = SelectorSteps(1, 3, jnp.array(0.1))
+    selector = Watched(Corridor().spec, 4, 2, jax.random.key(0))
+    state = steps.optimizer.init(eqx.filter(selector, eqx.is_array))
+    store = Reservoir.of(blank(Corridor().spec), 4)
+    tasks = jax.tree.map(lambda x: x[None], task)
+    for stored in (store, store.add(rows_paying(5.0, 4), jnp.ones(4, bool), jax.random.key(1))):
+        after, moments, _ = steps(selector, state, stored, tasks, Normaliser.of(3), jax.random.key(2))
+        jax.effects_barrier()
+        changed = any(
+            (a != b).any()
+            for a, b in zip(*map(jax.tree.leaves, ((selector, state), (after, moments))), strict=True)
+        )
+        assert changed == (int(stored.size) > 0)
+    assert {float(x) for rows, _ in shown for x in np.ravel(rows)} == {-1.0, 0.0, 5.0}
+    assert {float(x) for _, seen in shown for x in np.ravel(seen)} == {1.0}
+
+
+def test_the_selector_is_asked_of_what_came_later_and_learns_nothing_of_an_empty_store():
+    check_later()
 
 
 def test_rows_are_drawn_by_their_scores():

@@ -8,8 +8,7 @@ the mean of g on the rows that the task has shown, and is trained to tell the ta
     min  E log(1 + exp(−s⁺)) + E log(1 + exp(s⁻)),       at which  s_i = log p(i | task) / p(i | store).
 
 It is stepped on the tasks that were just met, meta-update after meta-update, and so knows the ratio as well as what was seen of a
-task foretells. Rows are drawn from the store by softmax(s/τ) without replacement among a few times as many: where the task's kind
-is rarer than one in so many, others are drawn too.
+task foretells. With τ = 1 a draw from the store by softmax(s/τ) is then one of the task's rows, as far as the store has such.
 """
 
 from __future__ import annotations
@@ -94,10 +93,12 @@ class SelectorSteps(eqx.Module):
 
         def of_task(selector: Selector, task: Buffer, key: Key[Array, ""]) -> Array:
             k_until, k_seen, k_task, k_store = jax.random.split(key, 4)
-            # Until some moment: at first a task has shown little, and not what its behaviour will lead to later.
-            until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 1) + 1)
+            # Seen until some moment, and what comes after it: at use no stored row is among those seen.
+            until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 2))
             seen = Buffer(task.rows, until).sample(k_seen, self.rows)
-            of_task, stored = task.sample(k_task, self.rows), store.sample(k_store, self.rows)
+            later = until + jax.random.randint(k_task, (self.rows,), 0, jnp.maximum(task.size - until, 1))
+            of_task = trees.index(task.rows, jnp.minimum(later, jnp.maximum(task.size - 1, 0)))
+            stored = store.sample(k_store, self.rows)
             return selector_loss(selector, seen, of_task, stored, normaliser)
 
         def step(carry: Any, key: Key[Array, ""]) -> tuple[Any, Array]:
@@ -105,10 +106,10 @@ class SelectorSteps(eqx.Module):
             each = jax.random.split(key, tasks.size.shape[0])
             mean = lambda selector: jax.vmap(of_task, (None, 0, 0))(selector, tasks, each).mean()  # noqa: E731
             loss, gradient = eqx.filter_value_and_grad(mean)(selector)
-            direction, opt_state = self.optimizer.update(gradient, opt_state)
+            direction, after = self.optimizer.update(gradient, opt_state)
+            stepped = eqx.apply_updates(selector, trees.scale(-self.lr, direction)), after
             # As long as nothing is stored there is nothing to be learned.
-            rate = jnp.where(store.size > 0, self.lr, 0.0)
-            return (eqx.apply_updates(selector, trees.scale(-rate, direction)), opt_state), loss
+            return trees.where(store.size > 0, stepped, (selector, opt_state)), loss
 
         steps = jax.random.split(key, self.steps)
         (selector, opt_state), losses = jax.lax.scan(step, (selector, opt_state), steps)
@@ -125,10 +126,8 @@ def selected(
     τ: Float[Array, ""],
     key: Key[Array, ""],
 ) -> Transition:
-    """n of `times` n stored rows, drawn uniformly: without replacement among these, by softmax(score/τ)."""
+    """n rows, each drawn by softmax(score/τ) among the same `times` n of the store, which are drawn uniformly."""
     k_draw, k_choose = jax.random.split(key)
     rows = store.sample(k_draw, times * n)
     score = selector(rows, seen, normaliser)
-    # The n greatest of scores with Gumbel noise are such a draw.
-    best = jax.lax.top_k(score / τ + jax.random.gumbel(k_choose, score.shape), n)[1]
-    return trees.index(rows, best)
+    return trees.index(rows, jax.random.categorical(k_choose, score / τ, shape=(n,)))
