@@ -741,7 +741,7 @@ OF_METHODS = {
         "adaptax.adaptation.relevance:selector_loss", "jax.nn.softplus(of_store).mean()", "0.0", test_mer.check_odds
     ),
     "selected rows are the likeliest": Mutant(
-        "adaptax.adaptation.relevance:selected", "score / τ", "1e3 * score", test_mer.check_selected
+        "adaptax.adaptation.relevance:selected", "score / τ + ", "1e3 * score + ", test_mer.check_selected
     ),
     "a batch of digits is of a past that there is not": Mutant(
         "adaptax.reproduction.replay_digits:batches_with", "reservoir.size > 0", "reservoir.size >= 0",

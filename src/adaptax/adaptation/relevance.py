@@ -8,7 +8,8 @@ the mean of g on the rows that the task has shown, and is trained to tell the ta
     min  E log(1 + exp(−s⁺)) + E log(1 + exp(s⁻)),       at which  s_i = log p(i | task) / p(i | store).
 
 It is stepped on the tasks that were just met, meta-update after meta-update, and so knows the ratio as well as what was seen of a
-task foretells. With τ = 1 a draw from the store by softmax(s/τ) is then one of the task's rows, as far as the store has such.
+task foretells. Rows are drawn from the store by softmax(s/τ) without replacement among a few times as many, so that they are of
+many kinds; where the task's own kind is rarer than one in so many, others are drawn too.
 """
 
 from __future__ import annotations
@@ -93,11 +94,12 @@ class SelectorSteps(eqx.Module):
 
         def of_task(selector: Selector, task: Buffer, key: Key[Array, ""]) -> Array:
             k_until, k_seen, k_task, k_store = jax.random.split(key, 4)
-            # Seen until some moment, and what comes after it: at use no stored row is among those seen.
-            until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 2))
-            seen = Buffer(task.rows, until).sample(k_seen, self.rows)
-            later = until + jax.random.randint(k_task, (self.rows,), 0, jnp.maximum(task.size - until, 1))
-            of_task = trees.index(task.rows, jnp.minimum(later, jnp.maximum(task.size - 1, 0)))
+            # Of every two rows one may have been seen, until some moment, and the other is to be known for the task's: at use
+            # no stored row is among those seen.
+            until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 1) + 1)
+            seen = 2 * jax.random.randint(k_seen, (self.rows,), 0, (until + 1) // 2)
+            other = 2 * jax.random.randint(k_task, (self.rows,), 0, jnp.maximum(task.size // 2, 1)) + 1
+            seen, of_task = (trees.index(task.rows, jnp.minimum(i, task.capacity - 1)) for i in (seen, other))
             stored = store.sample(k_store, self.rows)
             return selector_loss(selector, seen, of_task, stored, normaliser)
 
@@ -126,8 +128,13 @@ def selected(
     τ: Float[Array, ""],
     key: Key[Array, ""],
 ) -> Transition:
-    """n rows, each drawn by softmax(score/τ) among the same `times` n of the store, which are drawn uniformly."""
+    """n of `times` n stored rows, drawn uniformly: without replacement among these, by softmax(score/τ).
+
+    With replacement the few of the greatest ratios would be drawn again and again.
+    """
     k_draw, k_choose = jax.random.split(key)
     rows = store.sample(k_draw, times * n)
     score = selector(rows, seen, normaliser)
-    return trees.index(rows, jax.random.categorical(k_choose, score / τ, shape=(n,)))
+    # The n greatest of scores with Gumbel noise are such a draw.
+    best = jax.lax.top_k(score / τ + jax.random.gumbel(k_choose, score.shape), n)[1]
+    return trees.index(rows, best)

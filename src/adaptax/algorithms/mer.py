@@ -89,7 +89,7 @@ class MER:
     selection: Literal["learned", "uniform"] = "learned"
     """How old transitions are drawn."""
     candidates: int = 4
-    """learned: times as many are looked at. Where tasks of the present kind are rare, more are needed for variety."""
+    """learned: times as many are looked at. Where tasks of the present kind are rarer than one in so many, others are drawn too."""
     temperature: float = 1.0
     """learned: τ of the draw among them."""
     selector_lr: float = 3e-3
