@@ -26,7 +26,6 @@ STAGES = Stages(
     MAML(tasks=2, hidden=(2,)),
     0,
     MultiTask(tasks=2, hidden=(2,), minibatches=1),
-    0,
     tasks=4,
 )
 

@@ -74,7 +74,7 @@ class SelectorSteps(eqx.Module):
 
     steps: int = eqx.field(static=True)
     rows: int = eqx.field(static=True)
-    """Drawn of what a task has shown, of the whole task, and of the store."""
+    """Drawn of what a task has shown, of the rest of it, and of the store."""
     lr: Array
 
     @property
@@ -96,10 +96,11 @@ class SelectorSteps(eqx.Module):
             k_until, k_seen, k_task, k_store = jax.random.split(key, 4)
             # Of every two rows one may have been seen, until some moment, and the other is to be known for the task's: at use
             # no stored row is among those seen.
+            last = jnp.maximum(task.size - 1, 0)
             until = jax.random.randint(k_until, (), 1, jnp.maximum(task.size, 1) + 1)
             seen = 2 * jax.random.randint(k_seen, (self.rows,), 0, (until + 1) // 2)
             other = 2 * jax.random.randint(k_task, (self.rows,), 0, jnp.maximum(task.size // 2, 1)) + 1
-            seen, of_task = (trees.index(task.rows, jnp.minimum(i, task.capacity - 1)) for i in (seen, other))
+            seen, of_task = (trees.index(task.rows, jnp.minimum(i, last)) for i in (seen, other))
             stored = store.sample(k_store, self.rows)
             return selector_loss(selector, seen, of_task, stored, normaliser)
 

@@ -57,9 +57,8 @@ class Stages:
     """How the decoded network is trained; its cell is put in."""
     by_hand: Config
     updates: int
-    """Meta-updates of the decoded network, and of the one made by hand."""
+    """Meta-updates of the decoded network, of the one made by hand, and of the multi-task one."""
     joint: Config
-    joint_updates: int
     tasks: int = 200
     """Unseen tasks."""
 
@@ -73,7 +72,6 @@ SMALL = Stages(
     dataclasses.replace(ENTRIES["maml"].images, tasks=8, hidden=(32,) * 4, transductive=True),  # type: ignore[type-var]
     250,
     dataclasses.replace(ENTRIES["multi-task"].images, hidden=(32,) * 4),  # type: ignore[type-var]
-    150,
 )
 
 
@@ -99,7 +97,7 @@ def staged(stages: Stages, directory: Path, report: Report, seeds: int) -> Outco
         "decoded": again,
         "maml": trained(Method("maml", stages.by_hand, stages.updates), family, directory, report, seeds),
         "multi-task": trained(
-            Method("multi-task", stages.joint, stages.joint_updates), family, directory, report, seeds
+            Method("multi-task", stages.joint, stages.updates), family, directory, report, seeds
         ),
     }
     curves, lines = {}, []

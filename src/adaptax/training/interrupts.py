@@ -55,5 +55,6 @@ class Interrupts:
         if self._before:
             signal.set_wakeup_fd(self._wakeup)
             self._mouth.close()  # which ends the listener
-            self._listener.join()
+            # Not for ever: what is told may wait for this very thread.
+            self._listener.join(timeout=1.0)
             self._ear.close()
