@@ -9,7 +9,7 @@ import pytest
 
 from adaptax.algorithms.dqn import DQN
 from adaptax.reproduction import q_learning
-from adaptax.reproduction.q_learning import BY_FEW, EPISODES, SCRATCH, TUNED, claim, table
+from adaptax.reproduction.q_learning import BY_FEW, EPISODES, SCRATCH, TUNED, claim, learns, table
 from adaptax.tasks.cartpole import CartPole
 from adaptax.training.progress import silent
 from adaptax.training.train import train
@@ -40,6 +40,13 @@ def test_it_must_be_ahead_of_all_after_a_few_episodes(ahead):
         curves[name][:, :, at] = 95.0
     found = claim("maml-dqn", curves)
     assert found.holds == (ahead == "no one") and "after 2 episodes" in found.sentence
+
+
+@pytest.mark.parametrize("ahead", ["no one", "itself", "multi-task"])
+def test_a_variant_learns_where_it_is_ahead_of_itself_and_of_the_multi_task_learner(ahead):
+    variant = curve(95 if ahead == "itself" else 10, 50, 90, 95, 99)
+    multi_task = curve(95 if ahead == "multi-task" else 40, *[100] * 4)[:, :, 0]
+    assert learns("fomaml-dqn", variant, multi_task).holds == (ahead == "no one")
 
 
 def test_the_table_tells_leads_after_few_episodes_and_after_all():

@@ -37,14 +37,19 @@ def small(name: str, updates: int, **changes: object) -> Method:
 
 
 def trained(
-    method: Method, family: AnyFamily, directory: Path, report: Report, seeds: int = SEEDS
+    method: Method,
+    family: AnyFamily,
+    directory: Path,
+    report: Report,
+    seeds: int = SEEDS,
+    first_seed: int = 0,
 ) -> list[Run]:
-    """Several seeds of a method."""
+    """Several seeds of a method, from `first_seed` on."""
     return [
         train_or_resume(
             method.config, family, method.updates, seed, directory / method.name / f"seed-{seed}", report
         )
-        for seed in range(seeds)
+        for seed in range(first_seed, first_seed + seeds)
     ]
 
 
