@@ -98,7 +98,8 @@ class Comparison:
     methods: tuple[Method, ...]
     """MAML-DQN; others beside it are its variants, trained for as many environment steps."""
     rivals: tuple[tuple[str, Config], ...]
-    """The first is DQN that is fine-tuned. Trained for as many environment steps; the oracle, which shows what can be reached at all, for `ORACLE` times as many."""
+    """The first is DQN that is fine-tuned. Trained for as many environment steps; the oracle, which shows what can be reached at
+    all, for `ORACLE` times as many."""
     parts: tuple[tuple[str, TaskFamily], ...] = ()
     """Kinds of tasks that are to be told apart; none: they are all of one kind."""
 
