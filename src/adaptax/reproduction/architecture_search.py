@@ -67,7 +67,7 @@ NAVIGATION = Study(
         }
     ),
     (3, 9, 27),
-    3,
+    5,
     (3, 4, 6, 8),
 )
 NAVIGATION_LARGE = dataclasses.replace(
@@ -97,7 +97,7 @@ CARTPOLE = Study(
         }
     ),
     (14, 42, 126),
-    3,
+    5,
     (3, 4, 6, 8),
 )
 OMNIGLOT = Study(
@@ -105,11 +105,10 @@ OMNIGLOT = Study(
     dataclasses.replace(ENTRIES["maml"].images, tasks=4),  # type: ignore[type-var]
     Omniglot(queries=3, side=14),
     Space(
-        {"depth": (2, 3), "width": (8, 16), "activation": ("relu", "tanh"), "normalization": ("batch", "layer"),
-         "connections": ("plain", "dense")}
+        {"depth": (2, 3), "width": (8, 16), "normalization": ("batch", "layer"), "connections": ("plain", "dense")}
     ),
     (18, 54, 160),
-    2,
+    5,
     (3, 4, 6, 8),
     tasks=200,
 )  # fmt: skip

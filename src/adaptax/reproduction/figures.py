@@ -162,6 +162,7 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         10,
         function_families,
+        with_seeds=function_families,
     ),
     "omniglot": Figure(
         "handwritten characters, 5 classes of 1 drawing: 600 unseen tasks, MAML and its rivals",
@@ -324,30 +325,35 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         15,
         text.text,
+        with_seeds=text.text,
     ),
     "text-out-of-scope": Figure(
         "sentences of CLINC150 that express no intent of the task, told from those that do: 5 seeds × 200 tasks",
         "a claim of this library",
         8,
         out_of_scope,
+        with_seeds=out_of_scope,
     ),
     "recommender": Figure(
         "MovieLens 100k: new users, new films and both from 10 ratings, beside matrix factorisation: 5 seeds × 200 users",
         "MovieLens 1M, new users: MAE 0.785, nDCG@1 0.880 (Lee et al. 2019)",
         15,
         recommender.recommender,
+        with_seeds=recommender.recommender,
     ),
     "recommender-genres": Figure(
         "MovieLens 100k: genres that meta-training has not seen: 5 seeds × 200 users",
         "a claim of this library",
         12,
         recommender.genres,
+        with_seeds=recommender.genres,
     ),
     "recommender-slates": Figure(
         "MovieLens 100k: one of five films for a new user, RL² and MAML beside LinUCB and Thompson: 5 seeds × 500 meetings",
         "a claim of this library",
         25,
         recommender_slates.slates,
+        with_seeds=recommender_slates.slates,
     ),
     "search-navigation": Figure(
         "architecture search for MAML on 2D navigation: strategies at equal budgets, read from a table",

@@ -1,0 +1,154 @@
+"""Commands on labelled examples and slates, small: every row and seed is there, and what took long is not done twice."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from families import Pictures
+from supervised import test_recommender
+from tasks.test_recommender_slates import shared_family
+
+from adaptax.algorithms.maml import MAML
+from adaptax.algorithms.multi_task import MultiTask
+from adaptax.algorithms.protonet import ProtoNet
+from adaptax.algorithms.rl2 import RL2
+from adaptax.reproduction import function_families, kept, omniglot, recommender, recommender_slates
+from adaptax.reproduction.gradient_methods import Method, trained
+from adaptax.tasks.functions import Steps
+from adaptax.training.progress import silent
+from adaptax.training.run import Run
+
+TINY = {"tasks": 2, "hidden": (2,)}
+
+
+def column(table, name: str) -> dict[str, str]:
+    return {row[0]: row[list(table.columns).index(name)] for row in table.rows}
+
+
+def test_omniglot_tells_each_seed_and_how_queries_are_normalised(tmp_path, monkeypatch):
+    methods = (
+        Method("maml-transductive", MAML(**TINY, transductive=True), 1),
+        Method("protonet", ProtoNet(**TINY), 1),
+    )
+    monkeypatch.setattr(
+        omniglot, "method", lambda name, updates: Method(name, MultiTask(**TINY, minibatches=1), 0)
+    )
+
+    def again(seeds: int = 2):
+        return omniglot.accuracies(methods, {}, 0, tmp_path, silent, seeds, Pictures(), 6)
+
+    table = again().tables[0]
+    assert [row[0] for row in table.rows] == [
+        "maml, transductive",
+        "protonet",
+        "multi-task, transductive",
+    ]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert all(len(cell.split()) == 2 for cell in column(table, "each seed, adapted").values())
+    apart = column(table, "one by one")
+    assert apart["maml, transductive"] and not apart["protonet"]
+    runs = trained(methods[0], Pictures(), tmp_path, silent, 2)
+    asked = [omniglot.one_by_one(run) for run in runs]
+    assert [run.algorithm.learner.transductive for run in (*runs, *asked)] == [True, True, False, False]
+
+    def never(*_, **__):
+        raise AssertionError("evaluated again")
+
+    monkeypatch.setattr(kept, "evaluate", never)
+    assert again().tables[0].rows == table.rows
+    with pytest.raises(AssertionError, match="evaluated again"):
+        again(1)
+
+
+def test_functions_of_every_family_tell_each_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(function_families, "FAMILIES", (Steps(),))
+    for name, value in (("UPDATES", 1), ("WAVES", 4)):
+        monkeypatch.setattr(function_families, name, value)
+    found = function_families.function_families(tmp_path, silent, 2)
+    [table] = found.tables
+    assert all(len(cell.split()) == 2 for cell in column(table, "each seed").values())
+    assert all(len(row) == len(table.columns) for row in table.rows) and len(found.claims) == 2
+
+
+def tiny(method: Method) -> Method:
+    sized = {name: value for name, value in TINY.items() if hasattr(method.config, name)}
+    return Method(method.name, dataclasses.replace(method.config, **sized), 1)  # type: ignore[type-var]
+
+
+def test_recommenders_stand_beside_all_that_needs_no_meta_training(tmp_path, monkeypatch):
+    family = test_recommender.family_of(test_recommender.shared_file())
+    monkeypatch.setattr(recommender, "METHODS", tuple(map(tiny, recommender.METHODS[:2])))
+    monkeypatch.setattr(recommender, "JOINT", tiny(recommender.JOINT))
+    monkeypatch.setattr(recommender, "TUNED", dataclasses.replace(recommender.TUNED, **TINY))
+    tables = recommender.recommender(tmp_path, silent, 2, family).tables
+    names = ["maml, unadapted", "maml", "anil, unadapted", "anil", "multi-task", "fine-tuning", "matrix factorisation",
+             "user's mean", "popularity"]  # fmt: skip
+    assert [[row[0] for row in table.rows] for table in tables] == [names] * 3
+    for table in tables:
+        errors, of_seeds = column(table, "MAE, stars"), column(table, "each seed")
+        for name in names:
+            mean = np.mean([float(x) for x in of_seeds[name].split()])
+            assert len(of_seeds[name].split()) == 2 and abs(float(errors[name]) - mean) < 2e-3
+        assert not column(table, "nDCG@3 above its")["matrix factorisation"]
+    target = dataclasses.replace(family, test_genres=("War",), shots=2)
+    [other] = recommender.genres(tmp_path / "genres", silent, 2, target).tables
+    assert "maml, trained on all genres" in column(other, "MAE, stars")
+
+
+def test_slates_tell_each_learners_difference_to_bandit_algorithms(tmp_path, monkeypatch):
+    rl2 = RL2(tasks=4, hidden=4, embedding=4, minibatches=2)
+    maml = MAML(tasks=2, streams=2, hidden=())
+    monkeypatch.setattr(recommender_slates, "RL2_", Method("rl2", rl2, 1))
+    monkeypatch.setattr(recommender_slates, "MAML_", Method("maml", maml, 1))
+    monkeypatch.setattr(recommender_slates, "USERS", 6)
+
+    def as_long(family, env_steps, seed, directory, report) -> Run:
+        return trained(Method("multi-task", MultiTask(**TINY), 0), family, directory, report, 1)[0]
+
+    monkeypatch.setattr(recommender_slates, "train_as_long", as_long)
+    found = recommender_slates.slates(tmp_path, silent, 2, shared_family())
+    [table] = found.tables
+    assert {row[0] for row in table.rows} == {
+        "rl2", "maml", "multi-task", "random", "popularity", "greedy", "linucb", "thompson",
+    }  # fmt: skip
+    totals, of_linucb = column(table, "all 4 together"), column(table, "below linucb's by")
+    number = {name: float(cell.split()[0]) for name, cell in totals.items()}
+    for name in ("rl2", "maml"):
+        assert abs(float(of_linucb[name].split()[0]) - (number["linucb"] - number[name])) < 0.02
+    assert not of_linucb["thompson"] and len(found.claims) == 4
+
+
+def test_texts_tell_gains_on_each_baseline_and_of_what_expresses_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("wordllama", reason="the extra 'text' is not installed")
+    pytest.importorskip("sklearn", reason="the extra 'text' is not installed")
+    from supervised.test_text import family_of, shared_file
+
+    from adaptax.reproduction import out_of_scope, sentence_baselines, text
+
+    family = family_of(shared_file(), test_domains=("travel",))
+    methods = tuple(map(tiny, (text.METHODS[0], text.METHODS[3])))
+    for module in (text, out_of_scope):
+        monkeypatch.setattr(module, "METHODS", methods)
+        monkeypatch.setattr(module, "TASKS", 4)
+        monkeypatch.setattr(module, "UPDATES", 1)
+    monkeypatch.setattr(text, "TUNING_TASKS", 2)
+    monkeypatch.setattr(sentence_baselines, "PRETRAINING_STEPS", 2)
+    monkeypatch.setattr(out_of_scope, "ASKED", 5)
+    [table] = text.intents(family, tmp_path, silent, 2).tables
+    assert [row[0] for row in table.rows] == [
+        "maml", "protonet", "nearest centroid", "logistic regression", "fine-tuning", "multi-task",
+    ]  # fmt: skip
+    of_seeds = {
+        name: np.array([float(x) for x in cell.split()]) for name, cell in column(table, "each seed").items()
+    }
+    for name in ("nearest centroid", "logistic regression", "fine-tuning"):
+        gain = float(column(table, f"gain on {name}")["maml"].split()[0])
+        assert abs(gain - (of_seeds["maml"] - of_seeds[name]).mean()) < 0.2
+    found = out_of_scope.out_of_scope(tmp_path / "outside", silent, 2, family)
+    ways = ("greatest probability", "a class of its own")
+    rows = column(found.tables[0], "AUROC")
+    assert {f"{name}, {way}" for name in ("maml", "maml, unadapted", "multi-task", "logistic regression")
+            for way in ways} | {"nearest centroid, cosine"} == set(rows)  # fmt: skip
+    assert len(found.claims) == 2
