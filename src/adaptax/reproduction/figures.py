@@ -165,7 +165,7 @@ FIGURES: dict[str, Figure] = {
         with_seeds=function_families,
     ),
     "omniglot": Figure(
-        "handwritten characters, 5 classes of 1 drawing: 600 unseen tasks, MAML and its rivals",
+        "handwritten characters, 5 classes of 1 drawing: 600 unseen tasks, MAML and its rivals; --seeds 5: the learning result",
         "MAML 98.7 after 40,000 updates (Finn et al. 2017, table 1)",
         20,
         omniglot.omniglot,
