@@ -99,6 +99,7 @@ def test_random_search_is_given_as_many_updates_and_keeps_the_best(tmp_path, mon
     monkeypatch.setattr(cell_search, "with_cell", with_cell)
     for seed in range(8):
         best = best_of_drawn(stages, seed, tmp_path, silent)
+        assert isinstance(best, Told)
         drawn, asked = asked, []
         assert len(set(drawn)) == 3
         assert ("max-pool",) not in drawn or best.cell == ("max-pool",)

@@ -370,7 +370,7 @@ FIGURES: dict[str, Figure] = {
     "search-cartpole": Figure(
         "architecture search for RL² on CartPole, memory cells among others: the same",
         "a claim of this library",
-        25,
+        35,
         architecture_search.search_cartpole,
     ),
     "search-omniglot": Figure(
@@ -382,7 +382,7 @@ FIGURES: dict[str, Figure] = {
     "t-nas-omniglot": Figure(
         "T-NAS on Omniglot at 14 × 14 pixels, and the network it finds beside MAML's: 5 seeds × 200 unseen tasks",
         "T-NAS 99.36 at 28 × 28, one cell for all tasks 98.95, MAML 98.7 (Lian et al. 2020)",
-        20,
+        25,
         cell_search.t_nas_omniglot,
         with_seeds=cell_search.t_nas_omniglot,
     ),
