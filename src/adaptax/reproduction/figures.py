@@ -364,7 +364,7 @@ FIGURES: dict[str, Figure] = {
     "search-navigation-large": Figure(
         "the same in a space of 48 architectures, with budgets of 4 to 12 trainings",
         "a claim of this library",
-        20,
+        30,
         architecture_search.search_navigation_large,
     ),
     "search-cartpole": Figure(
