@@ -105,7 +105,8 @@ OMNIGLOT = Study(
     dataclasses.replace(ENTRIES["maml"].images, tasks=4),  # type: ignore[type-var]
     Omniglot(queries=3, side=14),
     Space(
-        {"depth": (2, 3), "width": (8, 16), "normalization": ("batch", "layer"), "connections": ("plain", "dense")}
+        {"depth": (2, 3), "width": (8, 16), "activation": ("relu", "tanh"), "normalization": ("batch", "layer"),
+         "connections": ("plain", "dense")}
     ),
     (18, 54, 160),
     5,

@@ -370,13 +370,13 @@ FIGURES: dict[str, Figure] = {
     "search-cartpole": Figure(
         "architecture search for RL² on CartPole, memory cells among others: the same",
         "a claim of this library",
-        35,
+        15,
         architecture_search.search_cartpole,
     ),
     "search-omniglot": Figure(
         "architecture search for MAML on Omniglot at 14 × 14 pixels: the same",
         "T-NAS 99.36 at 28 × 28, MAML 98.7 (Lian et al. 2020)",
-        25,
+        18,
         architecture_search.search_omniglot,
     ),
     "t-nas-omniglot": Figure(
