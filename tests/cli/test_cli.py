@@ -472,7 +472,7 @@ MISTAKES = {
     "new-family {runs}/rl2/seed-0/config.json/x.py": "config.json: File exists; check the path",
     "check-family nowhere:X": "There is no module 'nowhere'",
     "reproduce demo --preset paper": "'demo' has no preset 'paper'; leave --preset out. These have: gradient-navigation,",
-    "reproduce demo --seeds 3": "'demo' has a fixed number of seeds; leave --seeds out. These take it: omniglot, t-nas-omniglot,",
+    "reproduce demo --seeds 3": "'demo' has a fixed number of seeds; leave --seeds out. These take it: function-families,",
     "reproduce mdp-10 --seeds 0": "seeds must be 1 or more, not 0",
     "reproduce rl2-learn": "no figure 'rl2-learn'; did you mean 'rl2-learns'?",
 }

@@ -16,13 +16,14 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.errors import AdaptaxError
 from adaptax.evaluation.folder import run_summaries
 from adaptax.search import run as search_run
+from adaptax.search import table as search_table
 from adaptax.search.halving import Halving
 from adaptax.search.outcome import outcome
 from adaptax.search.random_search import RandomSearch
 from adaptax.search.record import read_trials
 from adaptax.search.run import Plan, search
-from adaptax.search.space import Space
-from adaptax.search.table import Entry, Table, others_test, searched
+from adaptax.search.space import Genes, Space
+from adaptax.search.table import Entry, EntryJob, Table, build_table, others_test, searched
 from adaptax.search.trial import Measured
 from adaptax.search.workers import Interrupted, Workers
 
@@ -143,3 +144,29 @@ def test_searches_are_read_from_a_table():
     halved = searched(table, Halving(), 4, 0, repeat=0)
     assert [t.score for t in halved if t.updates == 1] == [0.0] * sum(t.updates == 1 for t in halved)
     assert others_test(entries[3], 0) == 6.0 and others_test(entries[3], 1) == 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """An architecture whose scores are known."""
+
+    genes: Genes | None
+
+    def run(self) -> Entry:
+        return Entry(self.genes, [[1.0]], [2.0], 3, [4])
+
+
+def test_a_table_goes_on_behind_a_line_that_was_cut_off(monkeypatch, tmp_path):
+    monkeypatch.setattr(search_table, "EntryJob", lambda config, genes, *_: Known(genes))
+    build = lambda: build_table(MAML(), Corridor(), SPACE, (1,), 1, 2, tmp_path, workers=0)  # noqa: E731
+    whole, path = build(), tmp_path / "table.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    assert build() == whole == build() and path.read_bytes() == content
+
+
+def test_a_training_that_diverges_is_scored_as_it_was_before():
+    config = MAML(tasks=2, streams=2, hidden=(2,), lr=float("nan"))
+    entry = EntryJob(config, {"depth": 1}, Corridor(), (1, 2), 1, 2).run()
+    assert np.isfinite([*entry.validation[0], *entry.test]).all() and len(entry.validation[0]) == 2
+    assert entry.env_steps == [0]

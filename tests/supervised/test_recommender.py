@@ -175,6 +175,11 @@ def test_a_new_user_is_met_in_stars(file):
     assert x.shape == (2, family.spec.observation[0])
     stars = np.array([[4.5], [1.5]])
     np.testing.assert_allclose(family.restored(family.prepared_labels(stars)), stars)
+    one, other = family.inputs(["i3", "nobody's"], new={"nobody's": ["War", "Drama"]})
+    np.testing.assert_array_equal(one, x[0])
+    assert not other[:KNOWN].any() and other[KNOWN:].tolist() == [0.0, 1.0, 1.0]  # Comedy, Drama, War
+    with pytest.raises(AdaptaxError, match="no genre 'Jazz'; they have Comedy, Drama, War"):
+        family.inputs(["nobody's"], new={"nobody's": ["Jazz"]})
     with pytest.raises(AdaptaxError, match="no item 'i99'"):
         family.inputs(["i99"])
     with pytest.raises(AdaptaxError, match="no user 'me'"):

@@ -32,7 +32,7 @@ class Reproduce:
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for its runs and report; default: runs/NAME, and runs/NAME-paper with the papers' hyperparameters."""
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
-    """Trainings of each learner, for figures that make do with one because it takes long. All of them are reported."""
+    """Trainings of each learner, where their number can be chosen; all of them are reported. A learning result takes five."""
     preset: Literal["default", "paper"] = "default"
     """"paper": the papers' hyperparameters, sizes and meta-updates, which take hours (the list says how many)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -143,13 +144,13 @@ class Evaluation:
 
         return adaptation_curve(evaluation_summaries([self, *others]))
 
-    def save(self, path: Path) -> None:
-        """Writes the evaluation: arrays and facts in one file, as checkpoints are."""
+    def save(self, path: Path, asked: Any = None) -> None:
+        """Writes the evaluation: arrays and facts in one file, as checkpoints are. `asked`, a JSON value, is kept beside them."""
         arrays, facts = {}, {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             (arrays if isinstance(value, np.ndarray) else facts)[field.name] = value
-        save_arrays(path, arrays, {"evaluation": facts})
+        save_arrays(path, arrays, {"evaluation": facts, "asked": asked})
 
     @staticmethod
     def load(path: Path) -> Evaluation:

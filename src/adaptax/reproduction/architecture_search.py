@@ -67,7 +67,7 @@ NAVIGATION = Study(
         }
     ),
     (3, 9, 27),
-    3,
+    5,
     (3, 4, 6, 8),
 )
 NAVIGATION_LARGE = dataclasses.replace(
@@ -97,7 +97,7 @@ CARTPOLE = Study(
         }
     ),
     (14, 42, 126),
-    3,
+    5,
     (3, 4, 6, 8),
 )
 OMNIGLOT = Study(
@@ -109,7 +109,7 @@ OMNIGLOT = Study(
          "connections": ("plain", "dense")}
     ),
     (18, 54, 160),
-    2,
+    5,
     (3, 4, 6, 8),
     tasks=200,
 )  # fmt: skip

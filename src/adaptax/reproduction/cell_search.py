@@ -4,13 +4,18 @@ Lian et al. 2020, §5, in three stages for each seed. `t-nas` meta-learns the we
 operation of each edge is kept, once for all tasks. The network of these begins anew and is trained by MAML, for as many
 meta-updates as the papers' network of four convolutions beside it.
 
+Random search stands beside it at no smaller a budget (Li & Talwalkar 2019): so many cells are drawn evenly that their trainings
+take as many meta-updates as the search and the training after it; the best on training tasks is met by the unseen ones.
+
 Operations could be kept for each task by itself, after its own steps: a table tells how often another cell would come out.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import equinox as eqx
@@ -24,14 +29,14 @@ from adaptax.algorithms.registry import ENTRIES
 from adaptax.algorithms.t_nas import TNAS
 from adaptax.chunks import chunk_size, map_tasks
 from adaptax.collection.few_shot import adapted_to
-from adaptax.evaluation.evaluate import evaluate
 from adaptax.evaluation.summaries import mean_interval
 from adaptax.learner import Learner
-from adaptax.networks.cell import Operation, decoded
+from adaptax.networks.cell import OPERATIONS, Operation, decoded, edges
 from adaptax.reports.outcome import Claim, Line, Outcome, Plot
 from adaptax.reports.tables import Table
 from adaptax.reproduction.draws import evaluation_examples
-from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
+from adaptax.reproduction.gradient_methods import Method, difference, each_seed, in_words, trained
+from adaptax.reproduction.kept import evaluated
 from adaptax.reproduction.learning import SEEDS
 from adaptax.search.cost import parameters
 from adaptax.tasks.base import SupervisedFamily
@@ -62,6 +67,15 @@ class Stages:
     tasks: int = 200
     """Unseen tasks."""
 
+    @property
+    def drawn(self) -> int:
+        """Cells that random search trains: their meta-updates are at least those of the search and of the training after it."""
+        return 1 + math.ceil(self.search_updates / max(1, self.updates))
+
+    @property
+    def all_cells(self) -> list[tuple[Operation, ...]]:
+        return list(product(OPERATIONS, repeat=edges(self.again.nodes)))
+
 
 SMALL = Stages(
     Omniglot(queries=3, side=14),
@@ -86,15 +100,14 @@ def staged(stages: Stages, directory: Path, report: Report, seeds: int) -> Outco
     search = trained(Method("t-nas", stages.search, stages.search_updates), family, directory, report, seeds)
     mixtures = [searched_mixture(run) for run in search]
     again = [
-        train_or_resume(
-            dataclasses.replace(stages.again, cell=decoded(mixture)), family, stages.updates, run.seed,
-            directory / "decoded" / f"seed-{run.seed}", report,
-        )
+        with_cell(stages, decoded(mixture), run.seed, directory / "decoded", report)
         for run, mixture in zip(search, mixtures, strict=True)
-    ]  # fmt: skip
+    ]
+    at_random = [best_of_drawn(stages, seed, directory / "random", report) for seed in range(seeds)]
     runs = {
         "t-nas": search,
         "decoded": again,
+        "random": at_random,
         "maml": trained(Method("maml", stages.by_hand, stages.updates), family, directory, report, seeds),
         "multi-task": trained(
             Method("multi-task", stages.joint, stages.updates), family, directory, report, seeds
@@ -103,8 +116,8 @@ def staged(stages: Stages, directory: Path, report: Report, seeds: int) -> Outco
     curves, lines = {}, []
     for label, members in runs.items():
         adaptations = 0 if label == "multi-task" else TOLD[-1]
-        result = evaluate(members, "test", stages.tasks, adaptations, family=family, label=label)
-        result.save(directory / label / "evaluation" / "test.safetensors")
+        kept = directory / label / "evaluation/test.safetensors"
+        result = evaluated(members, family, stages.tasks, adaptations, kept, label)
         curves[label] = curve = result.curve()
         ends = zip(*(mean_interval(curve[:, :, p]) for p in range(curve.shape[2])), strict=True)
         low, high = map(list, ends)
@@ -121,18 +134,46 @@ def staged(stages: Stages, directory: Path, report: Report, seeds: int) -> Outco
     )
 
 
+def with_cell(stages: Stages, cell: tuple[Operation, ...], seed: int, directory: Path, report: Report) -> Run:
+    """The network of a cell, with weights of its own."""
+    config = dataclasses.replace(stages.again, cell=cell)
+    return train_or_resume(config, stages.family, stages.updates, seed, directory / f"seed-{seed}", report)
+
+
+def best_of_drawn(stages: Stages, seed: int, directory: Path, report: Report) -> Run:
+    """Of `stages.drawn` different cells drawn evenly, each trained as the decoded one: the best on its training tasks."""
+    cells = stages.all_cells
+    places = np.random.default_rng(seed).choice(len(cells), min(stages.drawn, len(cells)), replace=False)
+    runs = [
+        with_cell(stages, cells[place], seed, directory / f"cell-{i}", report)
+        for i, place in enumerate(places)
+    ]
+    return max(runs, key=late_accuracy)
+
+
+def late_accuracy(run: Run) -> float:
+    """On the queries of the training tasks that the last fifth of its meta-updates met."""
+    met = [row["return"] for row in run.metrics()]
+    return float(np.mean(met[-math.ceil(len(met) / 5) :] or [0.0]))
+
+
 def claims(curves: dict[str, Float[np.ndarray, "seeds tasks _"]], updates: int) -> list[Claim]:
-    """That what was searched adapts, and that its decoded network is above the one made by hand."""
+    """That what was searched adapts, and that its decoded network is above that of random search and the one made by hand."""
     percent = {label: 100 * curve for label, curve in curves.items()}
     adapted, alone = percent["t-nas"][:, :, -1], percent["multi-task"][:, :, 0]
     gains = [difference(adapted, other) for other in (percent["t-nas"][:, :, 0], alone)]
     again, by_hand = percent["decoded"][:, :, -1], percent["maml"][:, :, -1]
-    ahead = difference(again, by_hand)
+    lead, ahead = difference(again, percent["random"][:, :, -1]), difference(again, by_hand)
     return [
         Claim(
             f"t-nas: {adapted.mean():.1f}% after adaptation, {in_words(gains[0])} points more than before it and "
             f"{in_words(gains[1])} more than the multi-task network",
             min(low for _, low, _ in gains) > 0,
+        ),
+        Claim(
+            f"the decoded network, trained anew, is {in_words(lead)} points above the best of cells drawn at random, which were "
+            "trained for at least as many meta-updates together as the search and it",
+            lead[1] > 0,
         ),
         Claim(
             f"the decoded network, trained anew: {again.mean():.1f}% after adaptation, {in_words(ahead)} points on MAML's own "
@@ -158,7 +199,8 @@ def accuracies(
         seconds = sum(run.seconds for run in members) / len(members)
         rows.append(
             (
-                label, *(cells.get(p, "") for p in TOLD), *(in_words(gain) if adapts else "" for gain in gains),
+                label, *(cells.get(p, "") for p in TOLD), each_seed(percent[:, :, -1]),
+                *(in_words(gain) if adapts else "" for gain in gains),
                 " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1]))), f"{members[0].updates:,}",
                 f"{seconds:.0f}",
             )
@@ -167,13 +209,13 @@ def accuracies(
     return Table(
         f"{stages.family.spec.name}: % right of {stages.tasks} unseen tasks, {len(shown)} seed{'s' * (len(shown) > 1)}",
         (
-            "network", *("unadapted" if k == 0 else f"{k} adaptation{'s' * (k > 1)}" for k in TOLD), "gain on unadapted",
-            "gain on multi-task", "parameters", "updates", "seconds",
+            "network", *("unadapted" if k == 0 else f"{k} adaptation{'s' * (k > 1)}" for k in TOLD), "each seed",
+            "gain on unadapted", "gain on multi-task", "parameters", "updates", "seconds",
         ),
         rows,
         "t-nas: the mixture and the weights that were searched. decoded: the heaviest operation of each edge, with weights of its "
-        "own, trained anew. maml: four convolutions of 3 × 3. All of them normalise a task's queries together (transductive). "
-        "Seconds: of one training.",
+        f"own, trained anew. random: the best on training tasks of {stages.drawn} cells drawn evenly, each trained so. maml: four "
+        "convolutions of 3 × 3. All of them normalise a task's queries together (transductive). Seconds: of one training.",
     )  # fmt: skip
 
 

@@ -27,4 +27,4 @@ class Figure:
     paper_hours: float = 0.0
     """About how long that takes on two CPU cores."""
     with_seeds: Callable[[Path, Report, int], Outcome] | None = None
-    """The same with so many trainings of each learner, where one is the rule because it takes long."""
+    """The same with so many trainings of each learner; None: their number is fixed."""

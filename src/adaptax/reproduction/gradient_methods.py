@@ -53,6 +53,11 @@ def trained(
     ]
 
 
+def each_seed(scores: np.ndarray, places: int = 1) -> str:
+    """The mean of scores [seeds, tasks] for each seed."""
+    return " ".join(f"{x:.{places}f}" for x in scores.mean(1))
+
+
 def difference(adapted: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """Mean difference, task by task and seed by seed, and its 95% interval."""
     low, high = statistics.paired_interval(adapted, other, "mean")

@@ -14,7 +14,7 @@ from adaptax.algorithms.rl2 import RL2
 from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, optimal_returns, test_tasks
 from adaptax.reports.outcome import Claim, Line, Outcome, Plot
 from adaptax.reports.tables import Table
-from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
+from adaptax.reproduction.gradient_methods import Method, difference, each_seed, in_words, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
 from adaptax.tasks.recommender_slates import RecommenderSlates
 from adaptax.tasks.slate_policies import Policy, average_weights, grids, play
@@ -51,41 +51,56 @@ MAML_ = Method(
 """A round is ten interactions. A linear score of a film's row, which a long step turns towards a user's taste."""
 
 
-def slates(directory: Path, report: Report) -> Outcome:
+RIVALS = ("popularity", "linucb", "thompson")
+"""References whose difference to each learner is told with an interval."""
+
+
+def slates(
+    directory: Path, report: Report, seeds: int = SEEDS, family: RecommenderSlates = RecommenderSlates()  # noqa: B008 (frozen)
+) -> Outcome:  # fmt: skip
     """Regret by interaction number, against the best item of each slate."""
-    family = RecommenderSlates()
     best = optimal_returns(family, test_tasks(family, "test", USERS, EVALUATION_SEED), USERS)
     assert best is not None
     n = family.interactions
-    runs = {m.name: trained(m, family, directory, report) for m in (RL2_, MAML_)}
+    runs = {m.name: trained(m, family, directory, report, seeds) for m in (RL2_, MAML_)}
     joint = [
         train_as_long(family, run.env_steps, run.seed, directory / "multi-task" / f"seed-{run.seed}", report)
         for run in runs["rl2"]
     ]
     one_by_one = Layout(1, 1, n, episodes=n)
     # MAML adapts once, after half of the interactions.
-    in_two = Layout(2, n // 2, 1, episodes=1)
-    regrets = {
-        "rl2": best[:, None] - evaluate(runs["rl2"], "test", USERS, layout=one_by_one).returns[:, :, 0, 0],
-        "maml": best[:, None]
-        - evaluate(runs["maml"], "test", USERS, layout=in_two).returns.reshape(SEEDS, USERS, n),
-        "multi-task": best[:, None] - evaluate(joint, "test", USERS, layout=one_by_one).returns[:, :, 0, 0],
-    }
+    layouts = {"rl2": one_by_one, "maml": Layout(2, n // 2, 1, episodes=1), "multi-task": one_by_one}
+    regrets: dict[str, np.ndarray] = {}
+    for name, members in (runs | {"multi-task": joint}).items():
+        result = evaluate(members, "test", USERS, layout=layouts[name])
+        result.save(directory / name / "evaluation" / "test.safetensors")
+        regrets[name] = best[:, None] - result.returns.reshape(seeds, USERS, n)
+    x, rating = offered(family, "test", USERS, 1)
     for name, policy in references(family).items():
-        x, rating = offered(family, "test", USERS, 1)
-        chosen = [played(family, policy, x, rating, seed) for seed in range(SEEDS)]
+        chosen = [played(family, policy, x, rating, seed) for seed in range(seeds)]
         regrets[name] = best[:, None] - np.stack(chosen)
+    totals = {name: r.sum(2) for name, r in regrets.items()}
+    points = [t for t in POINTS if t <= n]
     rows = [
-        (name, *(f"{r[:, :, t - 1].mean():.3f}" for t in POINTS), _total(r.sum(2)))
-        for name, r in sorted(regrets.items(), key=lambda item: -item[1].sum(2).mean())
+        (
+            name,
+            *(f"{regrets[name][:, :, t - 1].mean():.3f}" for t in points),
+            _total(total),
+            each_seed(total, 2),
+            *(in_words(difference(totals[rival], total), 2) if name in runs else "" for rival in RIVALS),
+        )
+        for name, total in sorted(totals.items(), key=lambda item: -item[1].mean())
     ]
     table = Table(
-        f"MovieLens 100k, {family.slate} films on a slate: regret in stars, {SEEDS} seeds × {USERS} meetings with unseen users",
-        ("", *(f"interaction {t}" for t in POINTS), f"all {n} together"),
+        f"MovieLens 100k, {family.slate} films on a slate: regret in stars, {seeds} seeds × {USERS} meetings with unseen users",
+        (
+            "", *(f"interaction {t}" for t in points), f"all {n} together", "each seed",
+            *(f"below {rival}'s by" for rival in RIVALS),
+        ),
         rows,
         "Against the expected rating of the best film of a slate. Settings of the references are chosen on training users. MAML "
-        f"adapts once, after {n // 2} interactions.",
-    )
+        f"adapts once, after {n // 2} interactions. Differences of all {n} together, with 95% intervals.",
+    )  # fmt: skip
     claims = []
     for name in runs:
         halves = regrets[name][:, :, n // 2 :].mean(2), regrets[name][:, :, : n // 2].mean(2)
@@ -98,7 +113,7 @@ def slates(directory: Path, report: Report) -> Outcome:
                 min(low for _, low, _ in gains) > 0,
             )
         )
-        lead = difference(regrets["popularity"].sum(2), regrets[name].sum(2))
+        lead = difference(totals["popularity"], totals[name])
         claims.append(
             Claim(
                 f"{name}: over {n} interactions its regret is below popularity's by {in_words(lead, 2)} stars",

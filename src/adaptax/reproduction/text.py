@@ -11,11 +11,13 @@ import numpy as np
 
 from adaptax import statistics
 from adaptax.algorithms.registry import ENTRIES
+from adaptax.evaluation.answers import keep_answers
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
 from adaptax.reproduction.draws import evaluation_examples
-from adaptax.reproduction.gradient_methods import Method, difference, in_words, trained
+from adaptax.reproduction.gradient_methods import Method, difference, each_seed, in_words, trained
+from adaptax.reproduction.kept import evaluated
 from adaptax.reproduction.learning import SEEDS
 from adaptax.reproduction.sentence_baselines import (
     Classifier,
@@ -31,6 +33,8 @@ from adaptax.types import FewShot
 
 TASKS = 200
 """Unseen tasks."""
+TUNING_TASKS = 40
+"""Tasks of training domains that baselines are tuned on."""
 STEPS = (0, 1, 5, 10)
 """Adaptation steps after which the accuracy is told."""
 SHOTS = (1, 5)
@@ -52,56 +56,60 @@ METHODS = (
 """Prototypical networks read the support once: one step is all there is."""
 
 
-def text(directory: Path, report: Report) -> Outcome:
+def text(directory: Path, report: Report, seeds: int = SEEDS) -> Outcome:
     """Accuracy for each number of shots, then for tasks whose intents share a domain."""
     found = Outcome([], [], [])
     for shots in SHOTS:
-        found += intents(Text(shots=shots), directory / f"{shots}-shot", report)
-    found += intents(Text(shots=5, same_domain=True), directory / "same-domain", report)
+        found += intents(Text(shots=shots), directory / f"{shots}-shot", report, seeds)
+    found += intents(Text(shots=5, same_domain=True), directory / "same-domain", report, seeds)
     return found
 
 
-def intents(family: Text, directory: Path, report: Report) -> Outcome:
+def intents(family: Text, directory: Path, report: Report, seeds: int) -> Outcome:
     """Accuracy on unseen domains after each number of steps, and on those trained on; baselines meet the same draws."""
-    runs = {method.name: trained(method, family, directory, report) for method in METHODS}
+    runs = {method.name: trained(method, family, directory, report, seeds) for method in METHODS}
     joint_config = ENTRIES["multi-task"].embedded
     assert joint_config is not None
-    joint = trained(Method("multi-task", joint_config, UPDATES), family, directory, report)
+    joint = trained(Method("multi-task", joint_config, UPDATES), family, directory, report, seeds)
     alone = evaluate(joint, "test", TASKS, 0).curve()[:, :, 0]
-    baselines = {name: accuracies(family, make, "test") for name, make in references(family).items()}
+    baselines = {
+        name: accuracies(family, make, "test", seeds, TASKS) for name, make in references(family).items()
+    }
     rows, claims = [], []
-    plain = baselines["logistic regression"]
     for name, members in runs.items():
-        result = evaluate(members, "test", TASKS, STEPS[-1], label=name)
-        result.save(directory / name / "evaluation" / "test.safetensors")
-        curve = result.curve()
+        kept = directory / name / "evaluation/test.safetensors"
+        curve = evaluated(members, family, TASKS, STEPS[-1], kept, label=name).curve()
+        if members[0].directory:
+            keep_answers(members[0].directory, members[0])
+        adapted, unadapted = curve[:, :, -1], curve[:, :, 0]
         seen = evaluate(members, "train", TASKS, STEPS[-1]).curve()[:, :, -1]
-        gains = [difference(curve[:, :, -1], other) for other in (curve[:, :, 0], alone, plain)]
+        gains = [difference(100 * adapted, 100 * x) for x in (unadapted, alone, *baselines.values())]
         cells = [_percent(curve[:, :, k]) if k < curve.shape[2] else "" for k in STEPS]
-        rows.append(
-            (name, *cells, *(in_words(tuple(100 * np.array(g)), 1) for g in gains[1:]), _percent(seen))
-        )
+        words = [in_words(gain) for gain in gains[1:]]
+        rows.append((name, *cells, each_seed(100 * adapted), *words, _percent(seen)))
         claims.append(
             Claim(
-                f"{name}, {_what(family)}: adapted gains {in_words(tuple(100 * np.array(gains[0])), 1)} points on its "
-                f"unadapted self and {in_words(tuple(100 * np.array(gains[1])), 1)} on the multi-task network",
+                f"{name}, {_what(family)}: adapted gains {in_words(gains[0])} points on its unadapted self and "
+                f"{in_words(gains[1])} on the multi-task network",
                 min(low for _, low, _ in gains[:2]) > 0,
             )
         )
-    blank = [""] * (len(STEPS) - 1)
-    rows += [(name, *blank, _percent(scores), "", "", "") for name, scores in baselines.items()]
-    rows.append(("multi-task", _percent(alone), *blank, "", "", ""))
+    blank, no_gains = [""] * (len(STEPS) - 1), [""] * (len(baselines) + 2)
+    for name, scores in baselines.items():
+        rows.append((name, *blank, _percent(scores), each_seed(100 * scores), *no_gains))
+    rows.append(("multi-task", _percent(alone), *blank, each_seed(100 * alone), *no_gains))
     table = Table(
-        f"CLINC150, {_what(family)}: accuracy in percent on domains that no training task showed, {SEEDS} seeds × {TASKS} tasks",
+        f"CLINC150, {_what(family)}: accuracy in percent on domains that no training task showed, {seeds} seeds × {TASKS} tasks",
         (
             "method",
             *(f"{k} step{'s' * (k != 1)}" for k in STEPS),
-            "gain on multi-task",
-            "gain on log. regression",
+            "each seed",
+            *(f"gain on {other}" for other in ("multi-task", *baselines)),
             "seen domains",
         ),
         rows,
-        "Means with half a 95% interval over seeds and tasks. Baselines stand in the last of these columns, on the same sentences.",
+        "Means with half a 95% interval over seeds and tasks; gains, with their intervals, on the same sentences. Baselines stand "
+        "in the last column of steps.",
     )
     return Outcome(
         [table], claims, [run.directory for m in (*runs.values(), joint) for run in m if run.directory]
@@ -111,7 +119,7 @@ def intents(family: Text, directory: Path, report: Report) -> Outcome:
 def references(family: Text) -> dict[str, Callable[[int], Classifier]]:
     """What needs no meta-training, for each seed; numbers are chosen on training tasks of the domains trained on."""
     strengths = [logistic_regression(c) for c in (0.01, 0.1, 1.0)]
-    best = max(strengths, key=lambda c: accuracies(family, lambda _: c, "train", seeds=1, tasks=40).mean())
+    best = max(strengths, key=lambda c: accuracies(family, lambda _: c, "train", 1, TUNING_TASKS).mean())
     corpus = family.corpus
     seen = np.flatnonzero(~corpus.test)
     # The pre-trained network must meet intents that it has not seen: those of one training domain are left out for the choice.
@@ -122,7 +130,7 @@ def references(family: Text) -> dict[str, Callable[[int], Classifier]]:
     lr, steps = max(
         grid,
         key=lambda g: accuracies(
-            validating, lambda _: fine_tuning(network, *g), "test", seeds=1, tasks=40
+            validating, lambda _: fine_tuning(network, *g), "test", 1, TUNING_TASKS
         ).mean(),
     )
     return {
@@ -133,7 +141,7 @@ def references(family: Text) -> dict[str, Callable[[int], Classifier]]:
 
 
 def accuracies(
-    family: Text, make: Callable[[int], Classifier], split: Split, seeds: int = SEEDS, tasks: int = TASKS
+    family: Text, make: Callable[[int], Classifier], split: Split, seeds: int, tasks: int
 ) -> np.ndarray:
     """[seeds, tasks] of a classifier that knows the support alone, on the draws that `evaluate` makes for these seeds."""
     found = []

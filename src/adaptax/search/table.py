@@ -81,7 +81,7 @@ class EntryJob:
     score: str = "adapted"
 
     def run(self) -> Entry:
-        """One program for all seeds."""
+        """One program for all seeds. A training that diverges goes no further: what was finite last is scored."""
         enable_compilation_cache()
         (fit, validated_on), algorithm = parts(self.family), self.config.build(self.family.spec)
         assert isinstance(fit, JaxFamily)
@@ -101,14 +101,14 @@ class EntryJob:
                     _algorithm=algorithm,
                 )
                 validation.append([])
+                diverged = False
                 for updates in self.updates:
-                    while run.updates < updates:
+                    while run.updates < updates and not diverged:
                         count = jnp.array(min(MOST_UPDATES, updates - run.updates), jnp.int32)
                         dispatch = program(algorithm, run.state, count)
                         if interrupts.asked:
                             raise Interrupted
-                        if not bool(dispatch.finite):
-                            raise AdaptaxError(f"{self.genes} diverges")
+                        diverged = not bool(dispatch.finite)
                         run.env_steps += int(
                             np.asarray(dispatch.metrics["env_steps"])[: int(dispatch.done)].sum()
                         )
@@ -136,8 +136,9 @@ def build_table(
         "seeds": seeds, "tasks": tasks,
     }))  # fmt: skip
     there = _read(path, header)
-    if not there:
-        write_atomically(path, (json.dumps(header) + "\n").encode())
+    records = [header, *(dataclasses.asdict(entry) for entry in there.values())]
+    # Anew, for a last line that a crash cut off would be gone on with.
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
     left = [genes for genes in wanted if _name(genes) not in there]
     with Workers(workers) as pool, Interrupts() as interrupts:
         while left or pool.busy:

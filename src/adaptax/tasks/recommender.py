@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import jax
@@ -114,22 +114,34 @@ class Recommender(OfRatings, SupervisedFamily):
     def _labels(self, rows: Int[Array, " n"]) -> Float[Array, "n 1"]:
         return jnp.asarray(self.ratings.table.rating - self.ratings.fit.mean, jnp.float32)[rows, None]
 
-    def inputs(self, items: Sequence[str], user: str | None = None) -> Float[np.ndarray, "n d"]:
+    def inputs(
+        self, items: Sequence[str], user: str | None = None, new: Mapping[str, Sequence[str]] | None = None
+    ) -> Float[np.ndarray, "n d"]:
         """What learners see of these items, by their names in the data, for a user of the data or (None) an unknown one.
 
-        AdaptaxError for a name that the data lack.
+        `new`: the genres of items that nobody has rated, by names that the data lack; nothing else is known of them.
+        AdaptaxError for an item, a user or a genre that the data lack.
         """
-        table = self.ratings.table
+        table, new = self.ratings.table, new or {}
         places = {name: i for i, name in enumerate(table.items)}
-        unknown = [name for name in items if name not in places]
+        unknown = [name for name in items if name not in places and name not in new]
         if unknown:
-            raise AdaptaxError(f"The data have no item {short(unknown[0])}; ratings.table.items lists them.")
+            raise AdaptaxError(
+                f"The data have no item {short(unknown[0])}; ratings.table.items lists them, and new={{name: genres}} tells of "
+                "others."
+            )
         if user is not None and user not in table.users:
             raise AdaptaxError(f"The data have no user {short(user)}; ratings.table.users lists them.")
         content = 0 * table.user_content[0] if user is None else table.user_content[table.users.index(user)]
-        chosen = [places[name] for name in items]
-        told = np.tile(content, (len(chosen), 1))
-        return np.column_stack([self.ratings.known_of_item[chosen], table.item_content[chosen], told])
+        rows = []
+        for name in items:
+            if name in places:
+                known, told = self.ratings.known_of_item[places[name]], table.item_content[places[name]]
+            else:
+                known, told = np.zeros(KNOWN), np.zeros(table.item_content.shape[1])
+                told[[_genre(table.genres, genre) for genre in new[name]]] = 1.0
+            rows.append(np.concatenate([known, told, content]))
+        return np.array(rows)
 
     def prepared_labels(self, y: np.ndarray) -> np.ndarray:
         """From ratings to distances from the training users' mean."""
@@ -148,17 +160,19 @@ def allowed(
     item = table.item[ratings.rows]
     of_user = ~ratings.test_user if trains or cold == "items" else ratings.test_user
     there = (np.arange(item.shape[1]) < ratings.counts[:, None]) & of_user[:, None]
-    unknown = [genre for genre in test_genres if genre not in table.genres]
-    if unknown:
-        raise AdaptaxError(
-            f"The data have no genre '{unknown[0]}'; they have {', '.join(table.genres) or 'none'}."
-        )
     if test_genres:
-        chosen = [table.genres.index(genre) for genre in test_genres]
+        chosen = [_genre(table.genres, genre) for genre in test_genres]
         kept = np.any(table.of_genre[:, chosen], axis=1)
         there &= kept[item] != trains
     new = ratings.new_item[item]
     return there & ~new, there & (~new if trains or cold == "users" else new)
+
+
+def _genre(genres: Sequence[str], name: str) -> int:
+    """Its number."""
+    if name not in genres:
+        raise AdaptaxError(f"The data have no genre '{name}'; they have {', '.join(genres) or 'none'}.")
+    return genres.index(name)
 
 
 def _random_order(key: Key[Array, ""], first: Bool[Array, " n"]) -> Int[Array, " n"]:
