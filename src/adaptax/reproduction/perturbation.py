@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key
 
-from adaptax import keys
+from adaptax import keys, trees
+from adaptax.adaptation.planning import Score, left_of
 from adaptax.algorithms.mrlm import MRLM
 from adaptax.chunks import map_tasks
-from adaptax.collection.collect import collect_task
-from adaptax.evaluation.evaluate import EVALUATION_SEED, test_tasks
+from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluation_keys, test_tasks
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
-from adaptax.tasks.base import TaskFamily
+from adaptax.reproduction.lifetimes import on_unseen_tasks
+from adaptax.tasks.base import TaskFamily, to_environment
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.perturbed import Perturbed
-from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import Layout
+from adaptax.types import Layout, Task
 
 CHANGES = {
     "the actuator is turned round": ("gain", -1.0),
@@ -99,21 +101,55 @@ def recovery(found: dict[str, dict[str, np.ndarray]], steps: float) -> Outcome:
     return Outcome(tables, claims, [])
 
 
-def phases(runs: Sequence[Run], family: TaskFamily, layout: Layout) -> np.ndarray:
+def phases(runs: Sequence[Run], family: Perturbed, layout: Layout) -> np.ndarray:
     """[seeds, tasks, phases]: the return of each `PHASE` steps of one episode."""
+    paid = lambda learner, theta, rounds, fast: by_phase(rounds.reward)  # noqa: E731
+    return on_unseen_tasks(paid, runs, family, layout, TASKS)
+
+
+def by_phase(rewards: Float[Array, "..."]) -> Float[Array, " phases"]:
+    """The return of each `PHASE` steps."""
+    return rewards.reshape(-1, PHASE).sum(-1)
+
+
+def told(runs: Sequence[Run], family: Perturbed, late: int) -> np.ndarray:
+    """As `phases`, of the runs' planner with the true physics in the model's place, which is told of the change so many steps late.
+
+    It begins where the runs' learners begin.
+    """
+    learner, space = runs[0].algorithm.learner, family.spec.action
     tasks = test_tasks(family, "test", TASKS, EVALUATION_SEED)
 
-    @eqx.filter_jit
-    def played(learner, theta, task_keys):
-        def one_task(inputs):
-            task, key = inputs
-            fast = learner.begin(theta, keys.begin(key), None)
-            rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
-            return rounds.reward.reshape(-1, PHASE).sum(-1)
+    def one_task(inputs):
+        task, key = inputs
+        key = keys.stream(key, 0, 0)
 
-        return map_tasks(one_task, (tasks, task_keys), TASKS)
+        def row(carry, t):
+            state, plan = carry
+            believed = trees.where(t >= family.at + late, family.changed(task), task)
+            score = simulated(family.family, believed, state[0], keys.row(key, t, keys.STEP))
+            plan = learner.planner.search(score, left_of(plan), keys.row(key, t, keys.ACT))
+            action = learner.around(plan[0], learner.noise).sample(keys.row(key, t, keys.SAMPLE))
+            action = to_environment(space, action)
+            state, outcome = family.step(keys.row(key, t, keys.STEP), state, action, task)
+            return (state, plan), outcome.reward
 
-    return np.stack([
-        np.asarray(played(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), TASKS)))
-        for run in runs
-    ])  # fmt: skip
+        state, _ = family.reset(keys.row(key, 0, keys.RESET), task)
+        start = state, learner.planner.begin()
+        return by_phase(jax.lax.scan(row, start, jnp.arange(family.spec.episode_steps))[1])
+
+    played = jax.jit(lambda task_keys: map_tasks(one_task, (tasks, task_keys), TASKS))
+    return np.stack([played(evaluation_keys(EVALUATION_SEED, run.seed, TASKS)) for run in runs])
+
+
+def simulated(family: TaskFamily, task: Task, state: Any, key: Key[Array, ""]) -> Score:
+    """What sequences of actions [n, H, ...] pay from a state on, in the family itself; of episodes that do not terminate."""
+
+    def one(sequence: Array) -> Float[Array, ""]:
+        def step(state: Any, action: Array) -> tuple[Any, Array]:
+            state, outcome = family.step(key, state, to_environment(family.spec.action, action), task)
+            return state, outcome.reward
+
+        return jax.lax.scan(step, state, sequence)[1].sum()
+
+    return jax.vmap(one)
