@@ -38,26 +38,32 @@ PHASE = 100
 """Steps over which returns are told."""
 EVERY = 20
 """Steps between fits."""
-ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=40, query=20), 5)
+WINDOW = 40
+"""Steps fitted to, the newest."""
+ONLINE = Method("mrlm-online", MRLM(adapt_every=EVERY, window=WINDOW, query=20), 5)
 OFTEN, SELDOM = f"fitted every {EVERY} steps", f"fitted every {CHANGE_AT} steps"
 WAYS = {
     name: Layout(LASTING.horizon // every, 1, every, episodes=1, carry=True)
     for name, every in ((OFTEN, EVERY), (SELDOM, CHANGE_AT))
 }
+TOLD = f"true physics, told {EVERY} steps late"
+"""Of the change: as the first fit after it could be."""
 RECOVERED = 0.1
 """The share of what a change costs in the steps that follow it that may still be missing at last, with 95% confidence."""
 
 
 def mrlm_perturbation(directory: Path, report: Report) -> Outcome:
-    """A pendulum that changes in mid-episode: what that costs, and what is left of it with fits that come often and seldom."""
+    """A pendulum that changes in mid-episode: what that costs, and what is left of it with fits that come often and seldom.
+
+    Beside them the same planner with the true physics, told of the change when a fit could first know of it: what is missing
+    there is no model's fault.
+    """
     runs = trained(ONLINE, Pendulum(), directory, report)
-    found = {
-        change: {
-            way: phases(runs, Perturbed(LASTING, parameter, factor, at=CHANGE_AT), layout)
-            for way, layout in WAYS.items()
-        }
-        for change, (parameter, factor) in CHANGES.items()
-    }
+    found = {}
+    for change, (parameter, factor) in CHANGES.items():
+        family = Perturbed(LASTING, parameter, factor, at=CHANGE_AT)
+        found[change] = {way: phases(runs, family, layout) for way, layout in WAYS.items()}
+        found[change][TOLD] = told(runs, family, late=EVERY)
     steps = float(np.mean([run.env_steps for run in runs]))
     return recovery(found, steps) + Outcome([], [], [run.directory for run in runs if run.directory])
 
@@ -79,7 +85,8 @@ def recovery(found: dict[str, dict[str, np.ndarray]], steps: float) -> Outcome:
                 ("", *(f"steps {i * PHASE}–{(i + 1) * PHASE}" for i in range(number)), "lead at last"),
                 shown,
                 f"Return of {PHASE} steps. The model, meta-trained with {steps:,.0f} steps on pendulums that do not change, is "
-                "fitted to the newest 40 steps. Lead: of fits that come often, with its 95% interval.",
+                f"fitted to the newest {WINDOW} steps. True physics: the same planner with them in the model's place. Lead: of "
+                "fits that come often, with its 95% interval.",
             )
         )
         before, after, last = (often[:, :, i] for i in (struck - 1, struck, -1))
