@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,17 +16,15 @@ from adaptax.tasks.base import TaskFamily
 from adaptax.training.run import Run
 from adaptax.types import Fast, Layout, Step, Theta
 
-T = TypeVar("T")
-
 
 def on_unseen_tasks(
-    measure: Callable[[Learner, Theta, Step, Fast], T],
+    measure: Callable[[Learner, Theta, Step, Fast], Any],
     runs: Sequence[Run],
     family: TaskFamily,
     layout: Layout,
     tasks: int,
-) -> T:
-    """Leaves [seeds, tasks, ...]: what `measure` makes of learner, theta, Step[K, N, T] and the fast state at last.
+) -> Any:
+    """Leaves [seeds, tasks, ...] of NumPy: what `measure` makes of learner, theta, Step[K, N, T] and the fast state at last.
 
     The tasks, and the learners' dice, are those of `evaluate`.
     """

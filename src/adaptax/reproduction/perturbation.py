@@ -128,7 +128,8 @@ def told(runs: Sequence[Run], family: Perturbed, late: int) -> np.ndarray:
 
     It begins where the runs' learners begin.
     """
-    learner, space = runs[0].algorithm.learner, family.spec.action
+    learner: Any = runs[0].algorithm.learner
+    space = family.spec.action
     tasks = test_tasks(family, "test", TASKS, EVALUATION_SEED)
 
     def one_task(inputs):
