@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from families import Steer
 from laws.experience import collected
 from laws.learners import ALGORITHMS
 
 from adaptax import trees
-from adaptax.algorithms.model_based import in_order
+from adaptax.adaptation.dynamics_model import ModelRow
+from adaptax.algorithms.model_based import Seen, in_order
 from adaptax.algorithms.rebal import ReBAL
+from adaptax.errors import AdaptaxError
 from adaptax.evaluation.evaluate import evaluate
 from adaptax.training.progress import silent
 from adaptax.training.train import train
@@ -41,6 +45,24 @@ def check_readings() -> None:
 
 def test_training_reads_a_lifetime_as_acting_did():
     check_readings()
+
+
+def test_without_memory_it_is_one_model_of_all_tasks():
+    """Its loss is that of the model alone, whatever came before."""
+    algorithm = ReBAL(memory=0, hidden=(4,), horizon=2, candidates=2).build(Steer().spec)
+    learner = algorithm.learner
+    theta = learner.init(jax.random.key(0))
+    x = jnp.linspace(-1.0, 1.0, 6)
+    rows = ModelRow(x[:, None], -x[:, None], x[:, None] ** 2, x, jnp.zeros(6), jnp.zeros(6, bool))
+    seen = Seen(rows, jnp.arange(6) == 0, jnp.arange(6) < 5)
+    network, gru = trees.index((theta.networks, theta.adaptation), 0)
+    loss, metrics = algorithm.loss(network, gru, theta.scales, seen, jax.random.key(0))
+    np.testing.assert_allclose(
+        loss, learner.model.mean_loss(network, theta.scales, rows, seen.valid), rtol=1e-5
+    )
+    assert metrics["model_error"] == metrics["model_error_before_adaptation"]
+    with pytest.raises(AdaptaxError, match="memory must be 0 or more"):
+        train(ReBAL(memory=-1), Steer(), 0, report=silent)
 
 
 def test_a_model_that_remembers_finds_out_which_way_actions_work():

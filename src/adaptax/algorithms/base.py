@@ -123,9 +123,9 @@ def check_transductive(transductive: bool, spec: Spec) -> bool:
 
 
 def check_hyperparameters(config: Config) -> None:
-    """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default); for
-    any other number that is negative, NaN or infinite; for a discount or a share above 1; for a
-    temperature of 0; for fewer tasks than parts."""
+    """AdaptaxError for a value of another type than its field's; for a count below 1 (below 0 where 0 is the default;
+    below `least` where the field's metadata says so); for any other number that is negative, NaN or infinite; for a discount or
+    a share above 1; for a temperature of 0; for fewer tasks than parts."""
     types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, wanted = getattr(config, field.name), types[field.name]
@@ -162,7 +162,8 @@ def _check_number(field: dataclasses.Field[Any], wanted: type, x: Any) -> None:
     kind, name = (numbers.Integral, "a whole number") if wanted is int else (numbers.Real, "a number")
     if isinstance(x, bool) or not isinstance(x, kind):
         raise AdaptaxError(f"{field.name} must be {name}, not {x!r}.")
-    least, number = (1 if wanted is int and field.default != 0 else 0), float(x)
+    usual = 1 if wanted is int and field.default != 0 else 0
+    least, number = field.metadata.get("least", usual), float(x)
     if not number >= least or number == math.inf:
         raise AdaptaxError(
             f"{field.name} must be {least} or more{', and finite' * (number == math.inf)}, not {x}."

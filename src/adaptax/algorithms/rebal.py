@@ -40,8 +40,8 @@ class ReBAL(ModelBased):
 
     method: ClassVar = "ReBAL"
 
-    memory: int = 32
-    """Units of the GRU."""
+    memory: int = dataclasses.field(default=32, metadata={"least": 0})
+    """Units of the GRU; 0: nothing is remembered, and the model is that of all tasks at once."""
 
     def build(self, spec: Spec) -> ReBALAlgorithm:
         """The algorithm for a family's spec; AdaptaxError where it cannot plan."""

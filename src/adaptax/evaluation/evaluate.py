@@ -6,12 +6,13 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from adaptax import keys, trees
 from adaptax.chunks import chunk_size, map_tasks
@@ -27,7 +28,9 @@ from adaptax.learner import Learner
 from adaptax.tasks.base import SPLITS, AnyFamily, HostFamily, JaxFamily, Split, SupervisedFamily, TaskFamily
 from adaptax.training.program import draw_tasks, lifetime_keys
 from adaptax.training.run import Run
-from adaptax.types import Behaviour, FewShot, Layout, Spec, Step, Task, Theta
+from adaptax.types import Behaviour, Fast, FewShot, Layout, Spec, Step, Task, Theta
+
+T = TypeVar("T")
 
 EVALUATION_SEED = 20_000
 """Tasks are drawn with this key unless another is given: all methods meet the same ones."""
@@ -70,7 +73,6 @@ def evaluate(
     if episodes is not None and episodes < least:
         raise AdaptaxError(f"episodes must be {least} or more, not {episodes}.")
     layout = layout or runs[0].algorithm.test_layout(episodes)
-    key = jax.random.key(seed)
     started = time.perf_counter()
     host = isinstance(family, HostFamily)
     drawn = draw_host_tasks(family, split, tasks, seed) if host else test_tasks(family, split, tasks, seed)
@@ -79,8 +81,7 @@ def evaluate(
     per_seed = []
     for i, run in enumerate(runs):
         learner, theta = run.algorithm.learner, run.state.theta
-        # Each seed of the learner has its own dice; the tasks are the same.
-        task_keys = lifetime_keys(keys.evaluation(key, keys.LIFETIMES, run.seed), tasks)
+        task_keys = evaluation_keys(seed, run.seed, tasks)
         play = play_host if host else partial(play_few_shot, split=split) if spec.supervised else play_jax
         per_seed.append(play(learner, theta, family, layout, drawn, task_keys, modal))  # type: ignore[arg-type]
         report(i + 1, len(runs))
@@ -135,12 +136,31 @@ def play_jax(
 
 @eqx.filter_jit
 def _play(learner, theta, family, layout, tasks, task_keys, modal, chunk):
+    def episodes(rounds, fast):
+        return per_episode(rounds, layout)
+
+    return of_lifetimes(episodes, learner, theta, family, layout, tasks, task_keys, modal, chunk)
+
+
+def of_lifetimes(
+    measure: Callable[[Step, Fast], T],
+    learner: Learner,
+    theta: Theta,
+    family: TaskFamily,
+    layout: Layout,
+    tasks: Any,
+    task_keys: Any,
+    modal: bool,
+    chunk: int,
+) -> T:
+    """What `measure` makes of each task's Step[K, N, T] and of the fast state that it ends in: leaves [M, ...]."""
+
     def one_task(inputs):
         task, key = inputs
         features = family.features(task) if learner.told else None
         fast = learner.begin(theta, keys.begin(key), features)
-        rounds, _, _ = collect_task(learner, family, theta, fast, task, layout, key, modal)
-        return per_episode(rounds, layout)
+        rounds, fast, _ = collect_task(learner, family, theta, fast, task, layout, key, modal)
+        return measure(rounds, fast)
 
     return map_tasks(one_task, (tasks, task_keys), chunk)
 
@@ -237,6 +257,11 @@ def test_tasks(family: JaxFamily, split: Split, number: int, seed: int) -> Task:
         return draw_tasks(family, key, split, number)
     order = jax.random.permutation(key, jax.tree.leaves(listed)[0].shape[0])
     return trees.index(listed, order[:number])
+
+
+def evaluation_keys(seed: int, run_seed: int, number: int) -> Key[Array, " M"]:
+    """The keys of the lifetimes that the learner of one seed has with them: each learner has its own dice."""
+    return lifetime_keys(keys.evaluation(jax.random.key(seed), keys.LIFETIMES, run_seed), number)
 
 
 def draw_host_tasks(family: HostFamily, split: Split, number: int, seed: int) -> list[Any]:

@@ -285,13 +285,13 @@ FIGURES: dict[str, Figure] = {
         model_based.mrlm_tree_search,
     ),
     "rebal-learns": Figure(
-        "ReBAL adapts on pendulums with hidden physics: 5 seeds × 100 tasks",
+        "ReBAL on pendulums with hidden physics beside the same trained without memory: 5 seeds × 100 tasks",
         "a claim of this library",
-        12,
+        18,
         model_based.rebal_learns,
     ),
     "mrlm-perturbation": Figure(
-        "MRLM on pendulums that change in mid-episode: 5 seeds × 100 tasks",
+        "MRLM on pendulums that change in mid-episode, beside the true physics: 5 seeds × 100 tasks",
         "curves (Nagabandi et al. 2019, figure 5)",
         20,
         perturbation.mrlm_perturbation,

@@ -7,35 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from adaptax import keys, statistics
+from adaptax import statistics
 from adaptax.adaptation.dynamics_model import model_rows
-from adaptax.adaptation.model_based import ModelTheta
 from adaptax.algorithms.maml import MAML
 from adaptax.algorithms.mrlm import MRLM
-from adaptax.algorithms.rebal import ReBAL, RecurrentModelLearner
+from adaptax.algorithms.rebal import ReBAL
 from adaptax.algorithms.rl2 import RL2
-from adaptax.chunks import map_tasks
-from adaptax.collection.collect import collect_task
 from adaptax.estimators.returns import valid_mean
-from adaptax.evaluation.evaluate import EVALUATION_SEED, evaluate, test_tasks
+from adaptax.evaluation.evaluate import evaluate
 from adaptax.reports.outcome import Claim, Outcome
 from adaptax.reports.tables import Table
 from adaptax.reproduction.gradient_methods import TASKS, Method, difference, in_words, trained
 from adaptax.reproduction.learning import SEEDS, train_as_long
+from adaptax.reproduction.lifetimes import on_unseen_tasks
 from adaptax.tasks.base import TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.mountain_car import MountainCarContinuous
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation
-from adaptax.training.program import lifetime_keys
 from adaptax.training.run import Run
 from adaptax.training.train import Report
-from adaptax.types import Layout, Step
+from adaptax.types import Layout
 
 # --- beside model-free methods -------------------------------------------------------------------
 
@@ -152,33 +147,20 @@ def row(
 
 def model_errors(runs: Sequence[Run], family: TaskFamily) -> tuple[float, float]:
     """Mean squared error on a task's second episode of the model before and after its fit to the first one."""
+
+    def errors(learner, theta, rounds, fast):
+        row, valid = jax.tree.map(lambda x: x[1, 0], (model_rows(rounds), rounds.valid))
+
+        def error(networks):
+            one = lambda network, row: learner.model.squared_error(network, theta.scales, row)  # noqa: E731
+            members = lambda row: jax.vmap(one, (0, None))(networks, row).mean()  # noqa: E731
+            return valid_mean(jax.vmap(members)(row), valid)
+
+        return error(theta.networks), error(fast.networks)
+
     layout = Layout(2, 1, family.spec.episode_steps, episodes=1)
-    tasks = test_tasks(family, "test", MODEL_TASKS, EVALUATION_SEED)
-
-    @eqx.filter_jit
-    def errors(learner, theta, task_keys):
-        def one_task(inputs):
-            task, key = inputs
-            fast = learner.begin(theta, keys.begin(key), None)
-            rounds, fitted, _ = collect_task(learner, family, theta, fast, task, layout, key, False)
-            rows = jax.tree.map(lambda x: x[1, 0], (model_rows(rounds), rounds.valid))
-
-            def error(networks):
-                one = lambda network, row: learner.model.squared_error(network, theta.scales, row)  # noqa: E731
-                return valid_mean(
-                    jax.vmap(lambda row: jax.vmap(one, (0, None))(networks, row).mean())(rows[0]), rows[1]
-                )
-
-            return error(theta.networks), error(fitted.networks)
-
-        return map_tasks(one_task, (tasks, task_keys), MODEL_TASKS)
-
-    found = [
-        errors(run.algorithm.learner, run.state.theta, lifetime_keys(jax.random.key(run.seed), MODEL_TASKS))
-        for run in runs
-    ]
-    before, after = (float(np.mean([np.asarray(pair[i]) for pair in found])) for i in range(2))
-    return before, after
+    before, after = on_unseen_tasks(errors, runs, family, layout, MODEL_TASKS)
+    return float(before.mean()), float(after.mean())
 
 
 def mrlm_pendulum(directory: Path, report: Report) -> Outcome:
@@ -245,47 +227,31 @@ def mrlm_tree_search(directory: Path, report: Report) -> Outcome:
 # --- a model that remembers ------------------------------------------------------------------------
 
 RECURRENT = Method("rebal", ReBAL(), 8)
-
-
-class Forgetful(RecurrentModelLearner):
-    """Takes every step for the first of the task."""
-
-    def known(self, theta: ModelTheta, fast, context, step: Step):
-        as_first = dataclasses.replace(step, first=jnp.array(True), episode=jnp.zeros_like(step.episode))
-        return super().known(theta, fast, self.new_context(theta), as_first)
-
-
-def forgetful(run: Run) -> Run:
-    """The same model, which is told nothing of the steps before."""
-    learner = run.algorithm.learner
-    fields = {field.name: getattr(learner, field.name) for field in dataclasses.fields(learner)}
-    algorithm = eqx.tree_at(lambda a: a.learner, run.algorithm, Forgetful(**fields))
-    return dataclasses.replace(run, _algorithm=algorithm)
+MEMORYLESS = Method("rebal-memoryless", ReBAL(memory=0), 8)
+"""The same training with nothing remembered: what a model of all tasks at once is worth to the same planner."""
 
 
 def rebal_learns(directory: Path, report: Report) -> Outcome:
-    """ReBAL on pendulums, beside itself without its memory and the multi-task learner.
+    """ReBAL on pendulums, beside the same trained without a memory, and the multi-task learner.
 
     It adapts from step to step, so that its first episode is no measure of what it would be unadapted.
     """
     family = PENDULUM.family
-    runs = trained(RECURRENT, family, directory, report)
+    runs, memoryless = (trained(method, family, directory, report) for method in (RECURRENT, MEMORYLESS))
     alone = [
         train_as_long(family, run.env_steps, run.seed, directory / "multi-task" / f"seed-{run.seed}", report)
         for run in runs
     ]
-    result = evaluate(runs, "test", TASKS, EPISODES, label="rebal")
-    result.save(directory / "rebal" / "evaluation" / "test.safetensors")
-    blank = evaluate([forgetful(run) for run in runs], "test", TASKS, EPISODES, label="rebal, no memory")
-    compromise = evaluate(alone, "test", TASKS, 1, label="multi-task").curve()[:, :, 0]
+    result = evaluate(runs, "test", TASKS, EPISODES, label=RECURRENT.name)
+    result.save(directory / RECURRENT.name / "evaluation" / "test.safetensors")
     curve, adapted = result.curve(), result.curve()[:, :, -1]
-    others = {"itself without its memory": blank.curve()[:, :, -1], "the multi-task learner": compromise}
-    levels = {
-        "first episode": curve[:, :, 0],
-        f"episode {EPISODES}": adapted,
-        "without its memory": others["itself without its memory"],
-        "multi-task": compromise,
+    blank = evaluate(memoryless, "test", TASKS, EPISODES, label=MEMORYLESS.name).curve()
+    compromise = evaluate(alone, "test", TASKS, 1, label="multi-task").curve()
+    others = {
+        "the same trained without memory": blank[:, :, -1],
+        "the multi-task learner": compromise[:, :, 0],
     }
+    levels = {"first episode": curve[:, :, 0], f"episode {EPISODES}": adapted} | others
     steps = float(np.mean([run.env_steps for run in runs]))
     table = Table(
         f"rebal on {family.spec.name}: return of an episode, {SEEDS} seeds × {TASKS} unseen tasks",
@@ -294,11 +260,12 @@ def rebal_learns(directory: Path, report: Report) -> Outcome:
             (name, f"{x.mean():.1f}", "[{:.1f}, {:.1f}]".format(*statistics.interval(x, "mean")))
             for name, x in levels.items()
         ],
-        f"After {steps:,.0f} steps of meta-training. Without its memory: every step is taken for the first of the task. In "
-        "training only resets were first, so that part of this lead is that it meets what it has not seen.",
+        f"After {steps:,.0f} steps of meta-training. Without memory: the same objective, number of steps, network and planner, and "
+        f"no unit in the GRU; its episode {EPISODES}.",
     )
     gains = {other: difference(adapted, x) for other, x in others.items()}
     claims = [
         Claim(f"rebal: adapted it beats {other} by {in_words(g)}", g[1] > 0) for other, g in gains.items()
     ]
-    return Outcome([table], claims, [run.directory for run in (*runs, *alone) if run.directory])
+    folders = [run.directory for run in (*runs, *memoryless, *alone) if run.directory]
+    return Outcome([table], claims, folders)

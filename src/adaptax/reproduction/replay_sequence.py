@@ -175,13 +175,13 @@ WITHOUT = (
 
 def met(algorithm: MERAlgorithm, tasks: Array, key: Key[Array, ""]) -> Float[Array, "after on"]:
     """The greedy policy's return on each task, before everything and after each task, of one learner that meets them all."""
-    k_init, k_tasks = jax.random.split(key)
+    k_init, k_tasks, k_tried = jax.random.split(key, 3)
     state = algorithm.init(k_init)
 
     def tried(state: TrainState) -> Array:
         behaviour, once = Behaviour(state.theta, tasks=tasks), Layout(1, 1, FAMILY.spec.episode_steps, 1)
         lifetimes, _, _ = collect(
-            algorithm.learner, FAMILY, behaviour, once, lifetime_keys(k_tasks, TASKS), modal=True
+            algorithm.learner, FAMILY, behaviour, once, lifetime_keys(k_tried, TASKS), modal=True
         )
         return lifetimes.rounds.reward.sum((1, 2, 3))
 

@@ -60,6 +60,10 @@ class Perturbed(TaskFamily):
         """Those of the task before the change."""
         return self.family.features(task)
 
+    def changed(self, task: Any) -> Any:
+        """What the task is after the change."""
+        return eqx.tree_at(lambda t: getattr(t, self.parameter), task, replace_fn=lambda x: self.factor * x)
+
     def reset(self, key: Key[Array, ""], task: Any) -> tuple[tuple[Any, Int[Array, ""]], Array]:
         state, obs = self.family.reset(key, task)
         return (state, jnp.zeros((), jnp.int32)), obs
@@ -68,8 +72,6 @@ class Perturbed(TaskFamily):
         self, key: Key[Array, ""], state: tuple[Any, Int[Array, ""]], action: Array, task: Any
     ) -> tuple[tuple[Any, Int[Array, ""]], Outcome]:
         inner, elapsed = state
-        changed = eqx.tree_at(
-            lambda t: getattr(t, self.parameter), task, replace_fn=lambda x: self.factor * x
-        )
-        inner, outcome = self.family.step(key, inner, action, trees.where(elapsed >= self.at, changed, task))
+        now = trees.where(elapsed >= self.at, self.changed(task), task)
+        inner, outcome = self.family.step(key, inner, action, now)
         return (inner, elapsed + 1), outcome
