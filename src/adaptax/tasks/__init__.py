@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+    from adaptax.tasks.mujoco import (
+        AntDir,
+        AntGoal,
+        HalfCheetahDir,
+        HalfCheetahVel,
+        HopperParams,
+        HumanoidDir,
+        SwimmerVel,
+        WalkerParams,
+    )
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.perturbed import Perturbed
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Acrobot",
+    "AntDir",
+    "AntGoal",
     "BernoulliBandit",
     "CartPole",
     "CartPoleMountainCar",
@@ -39,7 +51,11 @@ __all__ = [
     "GaussianBandit",
     "GridWorld",
     "GymnasiumFamily",
+    "HalfCheetahDir",
+    "HalfCheetahVel",
+    "HopperParams",
     "HostFamily",
+    "HumanoidDir",
     "InformativeBandit",
     "MountainCar",
     "MountainCarContinuous",
@@ -56,10 +72,12 @@ __all__ = [
     "SparsePointNavigation",
     "Steps",
     "SupervisedFamily",
+    "SwimmerVel",
     "TabularMDP",
     "TaskFamily",
     "Text",
     "TwoStep",
+    "WalkerParams",
     "from_arrays",
     "sentence_vectors",
 ]
@@ -78,6 +96,14 @@ _PLACES = {
     "InformativeBandit": "adaptax.tasks.bandits",
     "MountainCar": "adaptax.tasks.mountain_car",
     "MountainCarContinuous": "adaptax.tasks.mountain_car",
+    "AntDir": "adaptax.tasks.mujoco",
+    "AntGoal": "adaptax.tasks.mujoco",
+    "HalfCheetahDir": "adaptax.tasks.mujoco",
+    "HalfCheetahVel": "adaptax.tasks.mujoco",
+    "HopperParams": "adaptax.tasks.mujoco",
+    "HumanoidDir": "adaptax.tasks.mujoco",
+    "SwimmerVel": "adaptax.tasks.mujoco",
+    "WalkerParams": "adaptax.tasks.mujoco",
     "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
     "Perturbed": "adaptax.tasks.perturbed",
