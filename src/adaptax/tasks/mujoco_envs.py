@@ -38,7 +38,11 @@ class Robots:
         except ModuleNotFoundError:
             raise AdaptaxError("MuJoCo is not installed; run: pip install 'adaptax[mujoco]'.") from None
         env = gymnasium.make(
-            self.robot, max_episode_steps=-1, disable_env_checker=True, render_mode=render_mode, **self.settings
+            self.robot,
+            max_episode_steps=-1,
+            disable_env_checker=True,
+            render_mode=render_mode,
+            **self.settings,
         )
         if self.goal == "body":
             change_body(env.unwrapped.model, task)  # type: ignore[attr-defined]

@@ -81,8 +81,12 @@ ENTRIES: dict[str, Entry] = {
     "half-cheetah-vel": Entry(HalfCheetahVel, "MuJoCo: a cheetah is to run at a hidden speed"),
     "ant-dir": Entry(AntDir, "MuJoCo: an ant is to run forwards or backwards, or in any direction"),
     "ant-goal": Entry(AntGoal, "MuJoCo: an ant is to walk to a hidden place"),
-    "walker-params": Entry(WalkerParams, "MuJoCo: a walker with hidden masses, inertias, dampings, frictions"),
-    "hopper-params": Entry(HopperParams, "MuJoCo: a hopper with hidden masses, inertias, dampings, frictions"),
+    "walker-params": Entry(
+        WalkerParams, "MuJoCo: a walker with hidden masses, inertias, dampings, frictions"
+    ),
+    "hopper-params": Entry(
+        HopperParams, "MuJoCo: a hopper with hidden masses, inertias, dampings, frictions"
+    ),
     "humanoid-dir": Entry(HumanoidDir, "MuJoCo: a humanoid is to walk in a hidden direction"),
     "swimmer-vel": Entry(SwimmerVel, "MuJoCo: a swimmer is to swim at a hidden speed"),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
