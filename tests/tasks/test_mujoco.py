@@ -67,7 +67,7 @@ def test_a_swimmer_is_paid_for_being_near_its_speed_and_not_far_from_it():
 def test_an_ant_is_paid_for_the_way_that_it_goes():
     action, direction = np.full(8, 0.5), np.array([0.6, -0.8])
     family = mujoco.AntDir(directions="circle")
-    env, (_, torso), (obs, reward, *_) = stepped(family, direction, action)
+    env, (_, torso), (_, reward, *_) = stepped(family, direction, action)
     velocity = (env.data.body("torso").xpos - torso)[:2] / env.dt
     contacts = 5e-4 * np.square(np.clip(env.data.cfrc_ext, -1.0, 1.0)).sum()
     assert reward == pytest.approx(velocity @ direction - 0.005 * 8 * 0.25 - contacts + 0.05, abs=1e-5)

@@ -8,7 +8,7 @@
 | ant-goal | a place, U[−3, 3]² | −‖p − g‖₁ − 0.005 ‖a‖² − contacts + 4.05 (Finn et al. 2017) |
 | walker-params, hopper-params | masses, inertias, dampings, frictions | Gymnasium's (Rothfuss et al. 2019) |
 | humanoid-dir | any direction | 1.25 v·d + 5 − 0.1 ‖a‖² − contacts (Rakelly et al. 2019) |
-| swimmer-vel | a speed v, U[0.1, 0.2] | −|v_x − v| − 10⁻⁴ ‖a‖² (after Rothfuss et al. 2019, whose code pays for being *far* from v) |
+| swimmer-vel | a speed v, U[0.1, 0.2] | −|v_x − v| − 10⁻⁴ ‖a‖² (Rothfuss et al. 2019, whose code pays for being *far* from v) |
 
 The bodies are those of Gymnasium v5, not of the papers' MuJoCo 1.31 to 1.50, and observations leave out the place along the ground
 (but for ant-goal) and contact forces: returns are near the papers', not the same.
