@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SwimmerVel,
         WalkerParams,
     )
+    from adaptax.tasks.obstacle_navigation import ObstacleNavigation
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.perturbed import Perturbed
@@ -59,6 +60,7 @@ __all__ = [
     "InformativeBandit",
     "MountainCar",
     "MountainCarContinuous",
+    "ObstacleNavigation",
     "Omniglot",
     "Pendulum",
     "Perturbed",
@@ -104,6 +106,7 @@ _PLACES = {
     "HumanoidDir": "adaptax.tasks.mujoco",
     "SwimmerVel": "adaptax.tasks.mujoco",
     "WalkerParams": "adaptax.tasks.mujoco",
+    "ObstacleNavigation": "adaptax.tasks.obstacle_navigation",
     "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
     "Perturbed": "adaptax.tasks.perturbed",

@@ -27,6 +27,7 @@ from adaptax.tasks.mujoco import (
     SwimmerVel,
     WalkerParams,
 )
+from adaptax.tasks.obstacle_navigation import ObstacleNavigation
 from adaptax.tasks.omniglot import Omniglot
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
@@ -66,6 +67,9 @@ ENTRIES: dict[str, Entry] = {
     "sparse-navigation": Entry(
         SparsePointNavigation,
         "a hidden goal on a half circle, paid only near it; meta-train with reward=peaked",
+    ),
+    "obstacle-navigation": Entry(
+        ObstacleNavigation, "motion planning: a point finds its way between walls that it does not know"
     ),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
     "mountain-car": Entry(MountainCar, "MountainCar with hidden gravity, power, goal and direction"),
