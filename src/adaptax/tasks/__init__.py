@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
+    from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
     from adaptax.tasks.mujoco import (
         AntDir,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from adaptax.tasks.word_vectors import sentence_vectors
 
 __all__ = [
+    "ML1",
+    "ML10",
+    "ML25",
+    "ML45",
     "Acrobot",
     "AntDir",
     "AntGoal",
@@ -96,6 +101,10 @@ _PLACES = {
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
     "HostFamily": "adaptax.tasks.base",
     "InformativeBandit": "adaptax.tasks.bandits",
+    "ML1": "adaptax.tasks.metaworld",
+    "ML10": "adaptax.tasks.metaworld",
+    "ML25": "adaptax.tasks.metaworld",
+    "ML45": "adaptax.tasks.metaworld",
     "MountainCar": "adaptax.tasks.mountain_car",
     "MountainCarContinuous": "adaptax.tasks.mountain_car",
     "AntDir": "adaptax.tasks.mujoco",

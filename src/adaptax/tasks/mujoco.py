@@ -17,18 +17,15 @@ The bodies are those of Gymnasium v5, not of the papers' MuJoCo 1.31 to 1.50, an
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from adaptax.errors import AdaptaxError
-from adaptax.tasks.base import HostFamily, Split
+from adaptax.tasks.base import Split
+from adaptax.tasks.simulated import SimulatedFamily
 from adaptax.types import Box, Spec
-
-if TYPE_CHECKING:
-    import gymnasium
 
 OUT = 0.5
 """How far beyond the training range `ood` draws, in parts of its width."""
@@ -37,7 +34,7 @@ BODY_SIZES = {"Walker2d-v5": 65, "Hopper-v5": 41}
 
 
 @dataclasses.dataclass(frozen=True)
-class Robot(HostFamily):
+class Robot(SimulatedFamily):
     """What the families share: the episode, and the environment that a task is made into."""
 
     horizon: int = 200
@@ -45,6 +42,8 @@ class Robot(HostFamily):
     episodes: int = 2
     """Of a lifetime of learners that remember."""
 
+    extra: ClassVar[str] = "mujoco"
+    packages: ClassVar[tuple[str, ...]] = ("mujoco",)
     name: ClassVar[str]
     robot: ClassVar[str]
     goal: ClassVar[str]
@@ -86,22 +85,11 @@ class Robot(HostFamily):
         """There are tasks outside the training range."""
         return True
 
-    @functools.cached_property
-    def maker(self):  # type: ignore[override]
-        try:
-            from adaptax.tasks.gymnasium_env import EnvMaker, FlatSpaces
-            from adaptax.tasks.mujoco_envs import Robots
-        except ModuleNotFoundError as error:
-            if error.name != "gymnasium":
-                raise
-            raise AdaptaxError("Gymnasium is not installed; run: pip install 'adaptax[mujoco]'.") from None
-        robots = Robots(self.robot, self.goal, self.settings, self.forward_weight)  # type: ignore[arg-type]
-        space = self.spec.action
-        assert isinstance(space, Box)
-        return EnvMaker(robots, FlatSpaces(self.observed, False, (), space.low, space.high), None)
+    @property
+    def environments(self) -> Any:
+        from adaptax.tasks.mujoco_envs import Robots
 
-    def make(self, task: np.ndarray) -> gymnasium.Env:
-        return self.maker(task).env
+        return Robots(self.robot, self.goal, self.settings, self.forward_weight)  # type: ignore[arg-type]
 
     def features(self, task: np.ndarray) -> np.ndarray:
         return np.asarray(task, np.float32)

@@ -33,10 +33,6 @@ class Robots:
 
     def make(self, task: np.ndarray, render_mode: str | None = None) -> gymnasium.Env:
         """With the reward of the task; it has no limit of time, which is the family's to set."""
-        try:
-            import mujoco  # noqa: F401
-        except ModuleNotFoundError:
-            raise AdaptaxError("MuJoCo is not installed; run: pip install 'adaptax[mujoco]'.") from None
         env = gymnasium.make(
             self.robot,
             max_episode_steps=-1,

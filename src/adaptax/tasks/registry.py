@@ -16,6 +16,7 @@ from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
 from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
 from adaptax.tasks.mujoco import (
     AntDir,
@@ -93,6 +94,10 @@ ENTRIES: dict[str, Entry] = {
     ),
     "humanoid-dir": Entry(HumanoidDir, "MuJoCo: a humanoid is to walk in a hidden direction"),
     "swimmer-vel": Entry(SwimmerVel, "MuJoCo: a swimmer is to swim at a hidden speed"),
+    "metaworld-ml1": Entry(ML1, "Meta-World: a robot arm, one environment, hidden goals"),
+    "metaworld-ml10": Entry(ML10, "Meta-World: ten environments for training, five others for testing"),
+    "metaworld-ml25": Entry(ML25, "Meta-World: 25 environments for training, four others for testing"),
+    "metaworld-ml45": Entry(ML45, "Meta-World: 45 environments for training, five others for testing"),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "steps": Entry(Steps, "regression: a function of three hidden levels, from a few points"),
     "polynomial": Entry(Polynomial, "regression: a polynomial of hidden coefficients, from a few points"),
