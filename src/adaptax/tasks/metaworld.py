@@ -124,7 +124,7 @@ class ML10(_Benchmark):
 
 @dataclasses.dataclass(frozen=True)
 class ML25(_Benchmark):
-    """25 environments for training, four others for testing: the fifth of the package is one of the 25 too, and is left out here."""
+    """25 environments for training, four others for testing: the package's fifth is trained on too, and left out here."""
 
     name: ClassVar[str] = "metaworld-ml25"
     training: ClassVar[int] = 25
