@@ -15,6 +15,7 @@ import gymnasium
 import metaworld
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
+from metaworld.types import Task
 
 from adaptax.errors import AdaptaxError, near
 
@@ -39,7 +40,7 @@ class Sawyer:
         cls = environment(task.environment)
         env = cls(reward_function_version=self.reward, render_mode=render_mode)
         what = {"rand_vec": np.array(task.places), "env_cls": cls, "partially_observable": True}
-        env.set_task(metaworld.Task(task.environment, pickle.dumps(what)))
+        env.set_task(Task(task.environment, pickle.dumps(what)))
         return env
 
 
