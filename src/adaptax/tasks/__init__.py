@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
+    from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+    from adaptax.tasks.mujoco import (
+        AntDir,
+        AntGoal,
+        HalfCheetahDir,
+        HalfCheetahVel,
+        HopperParams,
+        HumanoidDir,
+        SwimmerVel,
+        WalkerParams,
+    )
+    from adaptax.tasks.obstacle_navigation import ObstacleNavigation
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
     from adaptax.tasks.perturbed import Perturbed
@@ -29,7 +41,13 @@ if TYPE_CHECKING:
     from adaptax.tasks.word_vectors import sentence_vectors
 
 __all__ = [
+    "ML1",
+    "ML10",
+    "ML25",
+    "ML45",
     "Acrobot",
+    "AntDir",
+    "AntGoal",
     "BernoulliBandit",
     "CartPole",
     "CartPoleMountainCar",
@@ -39,10 +57,15 @@ __all__ = [
     "GaussianBandit",
     "GridWorld",
     "GymnasiumFamily",
+    "HalfCheetahDir",
+    "HalfCheetahVel",
+    "HopperParams",
     "HostFamily",
+    "HumanoidDir",
     "InformativeBandit",
     "MountainCar",
     "MountainCarContinuous",
+    "ObstacleNavigation",
     "Omniglot",
     "Pendulum",
     "Perturbed",
@@ -56,10 +79,12 @@ __all__ = [
     "SparsePointNavigation",
     "Steps",
     "SupervisedFamily",
+    "SwimmerVel",
     "TabularMDP",
     "TaskFamily",
     "Text",
     "TwoStep",
+    "WalkerParams",
     "from_arrays",
     "sentence_vectors",
 ]
@@ -76,8 +101,21 @@ _PLACES = {
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
     "HostFamily": "adaptax.tasks.base",
     "InformativeBandit": "adaptax.tasks.bandits",
+    "ML1": "adaptax.tasks.metaworld",
+    "ML10": "adaptax.tasks.metaworld",
+    "ML25": "adaptax.tasks.metaworld",
+    "ML45": "adaptax.tasks.metaworld",
     "MountainCar": "adaptax.tasks.mountain_car",
     "MountainCarContinuous": "adaptax.tasks.mountain_car",
+    "AntDir": "adaptax.tasks.mujoco",
+    "AntGoal": "adaptax.tasks.mujoco",
+    "HalfCheetahDir": "adaptax.tasks.mujoco",
+    "HalfCheetahVel": "adaptax.tasks.mujoco",
+    "HopperParams": "adaptax.tasks.mujoco",
+    "HumanoidDir": "adaptax.tasks.mujoco",
+    "SwimmerVel": "adaptax.tasks.mujoco",
+    "WalkerParams": "adaptax.tasks.mujoco",
+    "ObstacleNavigation": "adaptax.tasks.obstacle_navigation",
     "Omniglot": "adaptax.tasks.omniglot",
     "Pendulum": "adaptax.tasks.pendulum",
     "Perturbed": "adaptax.tasks.perturbed",

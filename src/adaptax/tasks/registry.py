@@ -10,13 +10,25 @@ from adaptax.errors import AdaptaxError, near
 from adaptax.tasks.acrobot import Acrobot
 from adaptax.tasks.arrays import ArrayTasks
 from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
-from adaptax.tasks.base import AnyFamily, JaxFamily, SupervisedFamily, TaskFamily
+from adaptax.tasks.base import AnyFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
 from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
+from adaptax.tasks.mujoco import (
+    AntDir,
+    AntGoal,
+    HalfCheetahDir,
+    HalfCheetahVel,
+    HopperParams,
+    HumanoidDir,
+    SwimmerVel,
+    WalkerParams,
+)
+from adaptax.tasks.obstacle_navigation import ObstacleNavigation
 from adaptax.tasks.omniglot import Omniglot
 from adaptax.tasks.pendulum import Pendulum
 from adaptax.tasks.point_navigation import PointNavigation, SparsePointNavigation
@@ -36,7 +48,7 @@ ARRAYS = "arrays"
 class Entry:
     """One family of the library."""
 
-    cls: type[JaxFamily]
+    cls: type[AnyFamily]
     summary: str
     """One line."""
 
@@ -57,6 +69,9 @@ ENTRIES: dict[str, Entry] = {
         SparsePointNavigation,
         "a hidden goal on a half circle, paid only near it; meta-train with reward=peaked",
     ),
+    "obstacle-navigation": Entry(
+        ObstacleNavigation, "motion planning: a point finds its way between walls that it does not know"
+    ),
     "cartpole": Entry(CartPole, "CartPole with hidden gravity, masses, length, force and direction"),
     "mountain-car": Entry(MountainCar, "MountainCar with hidden gravity, power, goal and direction"),
     "mountain-car-continuous": Entry(
@@ -67,6 +82,22 @@ ENTRIES: dict[str, Entry] = {
     "cartpole-mountain-car": Entry(
         CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
     ),
+    "half-cheetah-dir": Entry(HalfCheetahDir, "MuJoCo: a cheetah is to run forwards or backwards"),
+    "half-cheetah-vel": Entry(HalfCheetahVel, "MuJoCo: a cheetah is to run at a hidden speed"),
+    "ant-dir": Entry(AntDir, "MuJoCo: an ant is to run forwards or backwards, or in any direction"),
+    "ant-goal": Entry(AntGoal, "MuJoCo: an ant is to walk to a hidden place"),
+    "walker-params": Entry(
+        WalkerParams, "MuJoCo: a walker with hidden masses, inertias, dampings, frictions"
+    ),
+    "hopper-params": Entry(
+        HopperParams, "MuJoCo: a hopper with hidden masses, inertias, dampings, frictions"
+    ),
+    "humanoid-dir": Entry(HumanoidDir, "MuJoCo: a humanoid is to walk in a hidden direction"),
+    "swimmer-vel": Entry(SwimmerVel, "MuJoCo: a swimmer is to swim at a hidden speed"),
+    "metaworld-ml1": Entry(ML1, "Meta-World: a robot arm, one environment, hidden goals"),
+    "metaworld-ml10": Entry(ML10, "Meta-World: ten environments for training, five others for testing"),
+    "metaworld-ml25": Entry(ML25, "Meta-World: 25 environments for training, four others for testing"),
+    "metaworld-ml45": Entry(ML45, "Meta-World: 45 environments for training, five others for testing"),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "steps": Entry(Steps, "regression: a function of three hidden levels, from a few points"),
     "polynomial": Entry(Polynomial, "regression: a polynomial of hidden coefficients, from a few points"),
