@@ -354,7 +354,7 @@ ENTRIES: dict[str, Entry] = {
         "MAML-DQN without second derivatives",
         "gradient",
         MAMLDQN(first_order=True),
-        learns_on=(),
+        learns_on=("cartpole",),
         updates=160,
     ),
     "mer": Entry(
@@ -375,7 +375,7 @@ ENTRIES: dict[str, Entry] = {
         "a model that a few gradient steps fit to the task, and planning with it (Nagabandi et al. 2019)",
         "gradient",
         MRLM(),
-        learns_on=("pendulum",),
+        learns_on=("pendulum", "point-navigation", "mountain-car-continuous"),
         paper=MRLM(
             tasks=10, hidden=(512, 512, 512), members=1, window=16, query=16, inner_steps=1, inner_lr=1e-3, lr=1e-3, meta_batch=10,
             planner="shooting", horizon=10, candidates=500, adapt_every=10,

@@ -73,10 +73,10 @@ def compared(problem: Learning, directory: Path, report: Report) -> Outcome:
     folders = [run.directory for run in runs if run.directory]
 
     def beside(label: str, times: int, **how: Any) -> np.ndarray:
+        # Trainings of their own for each length: one that has gone on cannot be asked again what it was.
+        folder = directory / (label if times == 1 else f"{label}-{times}-times")
         members = [
-            train_as_long(
-                family, times * run.env_steps, run.seed, directory / label / f"seed-{run.seed}", report, **how
-            )
+            train_as_long(family, times * run.env_steps, run.seed, folder / f"seed-{run.seed}", report, **how)
             for run in runs
         ]
         found = evaluate(members, "test", TASKS, None if label == "maml" else EPISODES, label=label)
