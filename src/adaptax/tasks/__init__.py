@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
+    from adaptax.tasks.gymnasium_contexts import GymnasiumContexts
+    from adaptax.tasks.gymnax import Gymnax
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
     from adaptax.tasks.omniglot import Omniglot
     from adaptax.tasks.pendulum import Pendulum
@@ -38,7 +40,9 @@ __all__ = [
     "Fourier",
     "GaussianBandit",
     "GridWorld",
+    "GymnasiumContexts",
     "GymnasiumFamily",
+    "Gymnax",
     "HostFamily",
     "InformativeBandit",
     "MountainCar",
@@ -73,7 +77,9 @@ _PLACES = {
     "CorrelatedBandit": "adaptax.tasks.bandits",
     "GaussianBandit": "adaptax.tasks.bandits",
     "GridWorld": "adaptax.tasks.gridworld",
+    "GymnasiumContexts": "adaptax.tasks.gymnasium_contexts",
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
+    "Gymnax": "adaptax.tasks.gymnax",
     "HostFamily": "adaptax.tasks.base",
     "InformativeBandit": "adaptax.tasks.bandits",
     "MountainCar": "adaptax.tasks.mountain_car",
