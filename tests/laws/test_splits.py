@@ -11,7 +11,7 @@ import pytest
 from families import Push
 from scipy import stats
 
-from adaptax.tasks.base import SPLITS, JaxFamily
+from adaptax.tasks.base import SPLITS, HostFamily, JaxFamily
 from adaptax.tasks.registry import ENTRIES
 from adaptax.training.program import draw_tasks
 
@@ -61,7 +61,11 @@ OF_DATA = {name for name, entry in ENTRIES.items() if hasattr(entry.cls, "finger
 """Their tasks are what the data hold, and their splits divide the data, not a prior: see tests/supervised and tests/tasks."""
 
 
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in OF_DATA])
+ON_THE_HOST = {name for name, entry in ENTRIES.items() if issubclass(entry.cls, HostFamily)}
+"""Their tasks are drawn in numpy: see tests/tasks."""
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in OF_DATA | ON_THE_HOST])
 def test_splits_share_a_prior_and_no_task(name):
     check(ENTRIES[name].cls())
 

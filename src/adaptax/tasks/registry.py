@@ -82,6 +82,16 @@ ENTRIES: dict[str, Entry] = {
     "cartpole-mountain-car": Entry(
         CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
     ),
+    "gymnax": Entry(
+        Gymnax,
+        "any environment of gymnax: name parameters and ranges; by default CartPole's length and force",
+        _cartpole("gymnax"),
+    ),
+    "gymnasium": Entry(
+        GymnasiumContexts,
+        "any environment of Gymnasium: name attributes and ranges; by default CartPole's length and force",
+        _cartpole("gymnasium"),
+    ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "steps": Entry(Steps, "regression: a function of three hidden levels, from a few points"),
     "polynomial": Entry(Polynomial, "regression: a polynomial of hidden coefficients, from a few points"),
@@ -97,16 +107,6 @@ ENTRIES: dict[str, Entry] = {
     "recommender-slates": Entry(
         RecommenderSlates,
         "recommend one of five films that a user has rated; his rating is the reward; real data",
-    ),
-    "gymnax": Entry(
-        Gymnax,
-        "any environment of gymnax: name parameters and ranges; by default CartPole's length and force",
-        _cartpole("gymnax"),
-    ),
-    "gymnasium": Entry(
-        GymnasiumContexts,
-        "any environment of Gymnasium: name attributes and ranges; by default CartPole's length and force",
-        _cartpole("gymnasium"),
     ),
     "text": Entry(
         Text, "classification: intents of sentences from a few examples; real data, or your own CSV"
