@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.text import Text
     from adaptax.tasks.two_step import TwoStep
     from adaptax.tasks.word_vectors import sentence_vectors
+    from adaptax.tasks.xland import XLand
 
 __all__ = [
     "Acrobot",
@@ -64,6 +65,7 @@ __all__ = [
     "TaskFamily",
     "Text",
     "TwoStep",
+    "XLand",
     "from_arrays",
     "sentence_vectors",
 ]
@@ -96,6 +98,7 @@ _PLACES = {
     "TaskFamily": "adaptax.tasks.base",
     "Text": "adaptax.tasks.text",
     "TwoStep": "adaptax.tasks.two_step",
+    "XLand": "adaptax.tasks.xland",
     "Examples": "adaptax.tasks.base",
     "Fourier": "adaptax.tasks.functions",
     "Polynomial": "adaptax.tasks.functions",

@@ -29,6 +29,7 @@ from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
 from adaptax.tasks.text import Text
 from adaptax.tasks.two_step import TwoStep
+from adaptax.tasks.xland import XLand
 from adaptax.types import Discrete, Spec
 
 ARRAYS = "arrays"
@@ -91,6 +92,11 @@ ENTRIES: dict[str, Entry] = {
         GymnasiumContexts,
         "any environment of Gymnasium: name attributes and ranges; by default CartPole's length and force",
         _cartpole("gymnasium"),
+    ),
+    "xland": Entry(
+        XLand,
+        "XLand-MiniGrid: a hidden goal, and hidden rules that turn objects into others, on a grid",
+        Spec("xland", (629,), Discrete(6), episode_steps=243, episodes=4, features=65, ood=False),
     ),
     "sinusoid": Entry(Sinusoid, "regression: a sine wave of hidden amplitude and phase from a few points"),
     "steps": Entry(Steps, "regression: a function of three hidden levels, from a few points"),
