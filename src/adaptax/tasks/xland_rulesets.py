@@ -7,6 +7,7 @@ objects and rules lead nowhere. Encodings are those of the package `xminigrid`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -224,7 +225,8 @@ def _write(path: Path, found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None
         part.write_bytes(hashlib.sha256(contents).hexdigest().encode() + contents)
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _downloaded(benchmark: str, number: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
