@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import pickle
 
 import gymnasium
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +22,11 @@ from adaptax.tasks.gymnasium_contexts import GymnasiumContexts
 from adaptax.tasks.gymnax import Gymnax
 from adaptax.tasks.registry import ENTRIES, describe, make_family, rebuild
 
+if importlib.util.find_spec("gymnax") is None:  # its import takes seconds: where it is used, not before
+    pytest.skip("the extra 'gymnax' is not installed", allow_module_level=True)
+
 KEY = jax.random.key(0)
 PHYSICS = ("gravity=5:15", "masscart=0.5:2", "masspole=0.05:0.3", "length=0.25:1", "force_mag=5:15")
-CARTPOLE = Gymnax(vary=PHYSICS)
 
 
 def draw(contexts, split, n=2000):
@@ -114,8 +116,10 @@ def check_gymnax(family, default, changes, steps, actions):
 
 
 def check_cartpole():
+    import gymnax
+
     length, ended, outcome = check_gymnax(
-        CARTPOLE,
+        Gymnax(vary=PHYSICS),
         gymnax.make("CartPole-v1"),
         lambda v: {**v, "total_mass": v["masscart"] + v["masspole"], "polemass_length": v["masspole"] * v["length"]},
         200,
@@ -130,6 +134,8 @@ def test_cartpole_falls_as_gymnaxs_does():
 
 def check_limit():
     """The time limit truncates and terminates nothing; nothing is reset."""
+    import gymnax
+
     family = Gymnax("Pendulum-v1", ("g=5:15", "m=0.5:2"), episode_steps=7)
     env, params = gymnax.make("Pendulum-v1")
     default = env, params.replace(max_steps_in_episode=7)
@@ -143,30 +149,34 @@ def test_a_pendulum_swings_as_gymnaxs_until_its_time_is_up():
 
 
 def test_every_observation_of_choices_is_one_hot():
-    made = adapter._made(CARTPOLE)._replace(choices=16)
+    made = adapter._made(Gymnax())._replace(choices=16)
     np.testing.assert_array_equal(made.observed(jnp.int32(5)), np.eye(16)[5])
 
 
 def check_masses(transition):
     """CartPole's derived numbers follow: a step is that of the library's own CartPole of the same physics."""
-    task = CARTPOLE.sample(KEY, "test")
+    task = GymnasiumContexts(vary=PHYSICS).sample(np.random.default_rng(0), "test")
     gravity, masscart, masspole, length, force = task
     before = np.array([0.1, -0.3, 0.05, 0.4], np.float32)
     _, outcome = CartPole().step(
-        KEY, jnp.asarray(before), jnp.int32(1), Physics(gravity, masscart, masspole, length, force)
+        KEY,
+        jnp.asarray(before),
+        jnp.int32(1),
+        Physics(*map(jnp.array, (gravity, masscart, masspole, length, force))),
     )
     np.testing.assert_allclose(transition(before, task), outcome.obs, rtol=1e-4, atol=1e-6)
 
 
 def of_gymnax(before, task):
-    state, _ = CARTPOLE.reset(KEY, task)
+    family, task = Gymnax(vary=PHYSICS), jnp.array(task)
+    state, _ = family.reset(KEY, task)
     x, v, θ, ω = before
-    _, outcome = CARTPOLE.step(KEY, state.replace(x=x, x_dot=v, theta=θ, theta_dot=ω), jnp.int32(1), task)
+    _, outcome = family.step(KEY, state.replace(x=x, x_dot=v, theta=θ, theta_dot=ω), jnp.int32(1), task)
     return outcome.obs
 
 
 def of_gymnasium(before, task):
-    env = GymnasiumContexts(vary=PHYSICS).make(tuple(map(float, task)))
+    env = GymnasiumContexts(vary=PHYSICS).make(task)
     env.reset(seed=0)
     env.unwrapped.state = before
     return env.step(1)[0]
