@@ -310,13 +310,13 @@ def test_more_rulesets_than_there_are_cannot_be_had(monkeypatch):
 
 
 def test_a_benchmark_of_the_package_is_read_or_said_to_be_missing(monkeypatch):
-    import xminigrid
+    from xminigrid import benchmarks
 
-    whole = xminigrid.benchmarks.Benchmark(
+    whole = benchmarks.Benchmark(
         jnp.arange(50, dtype=jnp.uint8).reshape(10, 5), jnp.zeros((10, 1, 7), jnp.uint8),
         jnp.zeros((10, 4, 2), jnp.uint8), jnp.zeros((10, 1), jnp.uint8),
     )  # fmt: skip
-    monkeypatch.setattr(xminigrid, "load_benchmark", lambda name: whole)
+    monkeypatch.setattr(benchmarks, "load_benchmark", lambda name: whole)
     family = XLand(benchmark="trivial-21k", rulesets=10)
     assert sorted(family.known.goals[:, 0].tolist()) == list(range(0, 50, 5)) and family.known.test.sum() == 2
     with pytest.raises(AdaptaxError, match="has 10 rulesets, not 11"):
@@ -325,7 +325,7 @@ def test_a_benchmark_of_the_package_is_read_or_said_to_be_missing(monkeypatch):
     def no_network(name):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(xminigrid, "load_benchmark", no_network)
+    monkeypatch.setattr(benchmarks, "load_benchmark", no_network)
     with pytest.raises(AdaptaxError, match=r"could not be downloaded \(no route to host\)"):
         XLand(benchmark="small-1m")
 

@@ -148,18 +148,18 @@ def observed(state: Any) -> Float[Array, " 629"]:
 def _environment(name: str, episode_steps: int) -> Made:
     """A grid of xminigrid and its parameters, with the ruleset still to be set."""
     try:
-        import xminigrid
+        from xminigrid import registration
     except ModuleNotFoundError as error:
         missing = (
             "xminigrid is not installed" if error.name == "xminigrid" else f"xminigrid needs '{error.name}'"
         )
         raise AdaptaxError(f"{missing}; run: pip install 'adaptax[xland]'.") from None
-    names = [known for known in xminigrid.registered_environments() if known.startswith("XLand")]
+    names = [known for known in registration.registered_environments() if known.startswith("XLand")]
     if name not in names:
         raise AdaptaxError(
             f"XLand-MiniGrid has no grid '{name}'; {near(name, names)}there are: {', '.join(names)}."
         )
-    env, params = xminigrid.make(name)
+    env, params = registration.make(name)
     return Made(env, params.replace(max_steps=episode_steps) if episode_steps else params)
 
 

@@ -231,15 +231,15 @@ def _write(path: Path, found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None
 
 def _downloaded(benchmark: str, number: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random part of one of xminigrid's own benchmarks."""
-    import xminigrid
+    from xminigrid import benchmarks
 
-    names = (*RECIPES, *xminigrid.registered_benchmarks())
+    names = (*RECIPES, *benchmarks.registered_benchmarks())
     if benchmark not in names:
         raise AdaptaxError(
             f"XLand-MiniGrid has no benchmark '{benchmark}'; {near(benchmark, names)}there are: {', '.join(names)}."
         )
     try:
-        whole = xminigrid.load_benchmark(benchmark)
+        whole = benchmarks.load_benchmark(benchmark)
     except OSError as error:
         raise AdaptaxError(
             f"XLand-MiniGrid's benchmark '{benchmark}' could not be downloaded ({str(error)[:80]}); try again later, put it in "
