@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import adaptax as ax
+from adaptax.cli.check_family import make_checks
+from adaptax.cli.checks_gymnasium import GymnasiumChecks
 from adaptax.errors import AdaptaxError
 from adaptax.tasks import gymnax as adapter
 from adaptax.tasks.cartpole import CartPole, Physics
@@ -218,6 +220,15 @@ def test_an_environment_of_gymnasium_has_the_attributes_of_its_task():
     )
     ood = [family.sample(np.random.default_rng(i), "ood")[0] for i in range(20)]
     assert all(not 0.5 <= x <= 2 for x in ood)
+
+
+def test_check_family_checks_it_like_a_users():
+    checks = make_checks(GymnasiumContexts, "adaptax.tasks:GymnasiumContexts")
+    assert isinstance(checks, GymnasiumChecks) and checks.family == GymnasiumContexts()
+    assert checks.same_tasks() == "splits train, test, ood"
+    assert "50 train, 50 test, 50 ood" in checks.different_tasks() and checks.numbers().startswith(
+        "2 features"
+    )
 
 
 def test_it_is_recorded_and_made_again():
