@@ -62,7 +62,7 @@ OF_DATA = {name for name, entry in ENTRIES.items() if hasattr(entry.cls, "finger
 
 
 ON_THE_HOST = {name for name, entry in ENTRIES.items() if issubclass(entry.cls, HostFamily)}
-"""Their tasks are drawn with numpy: see tests/tasks/test_mujoco.py."""
+"""Their tasks are drawn in numpy: see tests/tasks."""
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name not in OF_DATA | ON_THE_HOST])

@@ -59,6 +59,7 @@ from supervised import test_few_shot, test_images, test_recommender, test_text
 from tasks import (
     test_acrobot,
     test_cartpole_mountain_car,
+    test_contexts,
     test_functions,
     test_hidden_physics,
     test_mdp_policies,
@@ -68,6 +69,7 @@ from tasks import (
     test_perturbed,
     test_recommender_slates,
     test_two_step,
+    test_xland,
 )
 
 COLLECT = "adaptax.collection.collect"
@@ -1048,6 +1050,55 @@ OF_METHODS = {
         "of_chosen * (reward - mean)[:, None]",
         "0.0 * of_chosen",
         test_recommender_slates.check_policies,
+    ),
+    # worlds of other packages
+    "ood goes inwards": Mutant(
+        "adaptax.tasks.contexts:Contexts.sample", "high + beyond", "high - beyond", test_contexts.check_draws
+    ),
+    "positive ranges are drawn from as they stand": Mutant(
+        "adaptax.tasks.contexts:Context.logarithmic", "self.low > 0 and not self.whole", "False", test_contexts.check_draws
+    ),
+    "an ood range of one's own is not heeded": Mutant(
+        "adaptax.tasks.contexts:Contexts.sample",
+        "_between(p, *p.ood, share[i])",
+        "_between(p, p.low, p.high, share[i])",
+        test_contexts.check_own_ood,
+    ),
+    "whole numbers for testing are trained on": Mutant(
+        "adaptax.tasks.contexts:Contexts._combinations", "table[tests:]", "table", test_contexts.check_whole_numbers
+    ),
+    "a heavier cart moves like the old one": Mutant(
+        "adaptax.tasks.following:with_following",
+        "{a, b} & values.keys()",
+        "not values",
+        lambda: test_contexts.check_masses(test_contexts.of_gymnasium),
+    ),
+    "all tasks of gymnax have the default parameters": Mutant(
+        "adaptax.tasks.gymnax:Gymnax.step", "made.params(task)", "made.default", test_contexts.check_limit
+    ),
+    "gymnax's time limit goes unseen": Mutant(
+        "adaptax.tasks.gymnax:Gymnax.step",
+        "truncated=late & ~terminated",
+        "truncated=~late & terminated",
+        test_contexts.check_limit,
+    ),
+    "the same goal is taken for another in other words": Mutant(
+        "adaptax.tasks.xland_rulesets:_meaning", "if kind in MIRRORED", "if kind is None", test_xland.check_meanings
+    ),
+    "early rulesets are all for testing": Mutant(
+        "adaptax.tasks.xland_rulesets:rulesets", "order < max", "np.sort(order) < max", test_xland.check_divided
+    ),
+    "what the goal needs is not there": Mutant(
+        "adaptax.tasks.xland_rulesets:_ruleset", "objects += needed", "objects += []", test_xland.check_attainable
+    ),
+    "training rulesets are tested on": Mutant(
+        "adaptax.tasks.xland:XLand.sample", 'split == "test"', 'split == ""', test_xland.check_splits
+    ),
+    "the time limit of a grid is taken for its goal": Mutant(
+        "adaptax.tasks.xland:XLand.step", "terminated=attained", "terminated=after.last()", test_xland.check_episodes
+    ),
+    "an agent does not see where it faces": Mutant(
+        "adaptax.tasks.xland:observed", "state.state.agent.direction", "0 * state.state.agent.direction", test_xland.check_episodes
     ),
     # architecture search
     "a population never ages": Mutant(

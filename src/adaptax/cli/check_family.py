@@ -15,7 +15,7 @@ from adaptax.cli.checks_gymnasium import GymnasiumChecks
 from adaptax.cli.checks_jax import JaxChecks
 from adaptax.cli.checks_supervised import SupervisedChecks
 from adaptax.errors import AdaptaxError
-from adaptax.tasks.base import SupervisedFamily, TaskFamily
+from adaptax.tasks.base import HostFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.gymnasium import GymnasiumFamily
 from adaptax.tasks.references import import_reference, reference_to
 from adaptax.tasks.registry import ENTRIES, make_family
@@ -64,7 +64,8 @@ def make_checks(cls: type, reference: str) -> Checks:
         family = make_family(f"jax:{reference}")
         assert isinstance(family, TaskFamily)
         return JaxChecks(family)
-    return GymnasiumChecks(GymnasiumFamily.from_reference(reference))
+    family = cls() if issubclass(cls, HostFamily) else GymnasiumFamily.from_reference(reference)
+    return GymnasiumChecks(family)
 
 
 def explain(error: Exception, cls: type) -> str:

@@ -11,8 +11,7 @@ import numpy as np
 
 from adaptax.cli.checks import DRAWS, Checks, compare_splits, require
 from adaptax.cli.spaces import with_bounds
-from adaptax.tasks.base import SPLITS, Split
-from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.base import SPLITS, HostFamily, Split
 
 ENVIRONMENTS = 8
 """Tasks of each split that are played."""
@@ -20,7 +19,7 @@ SPEED_SECONDS = 0.5
 
 
 class GymnasiumChecks(Checks):
-    def __init__(self, family: GymnasiumFamily):
+    def __init__(self, family: HostFamily):
         self.family = family
         self.splits: list[Split] = [split for split in SPLITS if split != "ood" or family.spec.ood]
 

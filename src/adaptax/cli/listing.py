@@ -28,7 +28,7 @@ class List:
 
 def facts() -> dict[str, Any]:
     """What there is, as JSON values. `support[ALGORITHM][FAMILY]`: "learning", "runs" or "no"."""
-    specs = {name: entry.cls().spec for name, entry in families.ENTRIES.items()}
+    specs = {name: entry.spec for name, entry in families.ENTRIES.items()}
     return {
         "algorithms": [
             {

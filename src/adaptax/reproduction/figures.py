@@ -27,6 +27,7 @@ from adaptax.reproduction import (
     sinusoid,
     tabular_mdps,
     text,
+    xland,
 )
 from adaptax.reproduction.bandits import CELL_10_5, bandit_table, train_cell
 from adaptax.reproduction.figure import Figure
@@ -313,6 +314,12 @@ FIGURES: dict[str, Figure] = {
         "a claim of this library",
         20,
         replay_selection.mer_learns,
+    ),
+    "xland-learns": Figure(
+        "RL² on XLand-MiniGrid's trivial rulesets, episode by episode: 5 seeds × 200 unseen rulesets",
+        "curves (Nikulin et al. 2024)",
+        60,
+        xland.xland_learns,
     ),
     "memory-tables": Figure(
         "RL², SNAIL, Transformer beside the reference policies: " + ", ".join(MEMORY_CELLS),

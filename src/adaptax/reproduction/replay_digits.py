@@ -59,7 +59,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     except ImportError:
         raise AdaptaxError("The digits come with scikit-learn: pip install 'adaptax[images]'.") from None
     x, y = load_digits(return_X_y=True)
-    return (x / 16).astype(np.float32), y.astype(np.int32)
+    return np.asarray(x, np.float32) / 16, np.asarray(y, np.int32)
 
 
 def sequence(kind: str, images: int, seed: int) -> Tasks:

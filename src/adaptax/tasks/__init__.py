@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
     from adaptax.tasks.gridworld import GridWorld
     from adaptax.tasks.gymnasium import GymnasiumFamily
+    from adaptax.tasks.gymnasium_contexts import GymnasiumContexts
+    from adaptax.tasks.gymnax import Gymnax
     from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
     from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
     from adaptax.tasks.mujoco import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from adaptax.tasks.text import Text
     from adaptax.tasks.two_step import TwoStep
     from adaptax.tasks.word_vectors import sentence_vectors
+    from adaptax.tasks.xland import XLand
 
 __all__ = [
     "ML1",
@@ -56,7 +59,9 @@ __all__ = [
     "Fourier",
     "GaussianBandit",
     "GridWorld",
+    "GymnasiumContexts",
     "GymnasiumFamily",
+    "Gymnax",
     "HalfCheetahDir",
     "HalfCheetahVel",
     "HopperParams",
@@ -85,6 +90,7 @@ __all__ = [
     "Text",
     "TwoStep",
     "WalkerParams",
+    "XLand",
     "from_arrays",
     "sentence_vectors",
 ]
@@ -98,7 +104,9 @@ _PLACES = {
     "CorrelatedBandit": "adaptax.tasks.bandits",
     "GaussianBandit": "adaptax.tasks.bandits",
     "GridWorld": "adaptax.tasks.gridworld",
+    "GymnasiumContexts": "adaptax.tasks.gymnasium_contexts",
     "GymnasiumFamily": "adaptax.tasks.gymnasium",
+    "Gymnax": "adaptax.tasks.gymnax",
     "HostFamily": "adaptax.tasks.base",
     "InformativeBandit": "adaptax.tasks.bandits",
     "ML1": "adaptax.tasks.metaworld",
@@ -128,6 +136,7 @@ _PLACES = {
     "TaskFamily": "adaptax.tasks.base",
     "Text": "adaptax.tasks.text",
     "TwoStep": "adaptax.tasks.two_step",
+    "XLand": "adaptax.tasks.xland",
     "Examples": "adaptax.tasks.base",
     "Fourier": "adaptax.tasks.functions",
     "Polynomial": "adaptax.tasks.functions",

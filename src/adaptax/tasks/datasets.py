@@ -16,6 +16,12 @@ from adaptax.errors import AdaptaxError
 VARIABLE = "ADAPTAX_DATA"
 
 
+def user_cache() -> Path:
+    """The folder for what can be made or fetched again."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "adaptax"
+
+
 @dataclasses.dataclass(frozen=True)
 class DataFile:
     """One file of a published data set."""

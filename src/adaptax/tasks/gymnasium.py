@@ -47,7 +47,7 @@ class GymnasiumFamily(HostFamily):
 
     def __init__(self, tasks: Any, reference: str | None = None):
         """`tasks`: the user's class or an object of it. `reference`: how `from_reference` finds it again."""
-        adapter = _adapter()
+        adapter = adapter_module()
         self.tasks = _instance(tasks)
         self.reference = reference or reference_to(type(self.tasks))
         self._splits = _splits(self.tasks)
@@ -65,7 +65,7 @@ class GymnasiumFamily(HostFamily):
         self._spec = Spec(
             name=getattr(self.tasks, "name", None) or _kebab(type(self.tasks).__name__),
             observation=(spaces.observation,),
-            action=_action_space(spaces),
+            action=action_space(spaces),
             episode_steps=_episode_steps(self.tasks, env.env),
             episodes=_positive(self.tasks, "episodes", getattr(self.tasks, "episodes", 2)),
             features=0 if features is None else len(features),
@@ -112,7 +112,7 @@ class GymnasiumFamily(HostFamily):
         return float(_calling(self.tasks, "optimal", self.tasks.optimal, task))
 
 
-def _adapter() -> ModuleType:
+def adapter_module() -> ModuleType:
     """The module that knows Gymnasium, which is an extra."""
     try:
         from adaptax.tasks import gymnasium_env
@@ -184,7 +184,8 @@ def _positive(tasks: Any, name: str, value: Any) -> int:
     return int(value)
 
 
-def _action_space(spaces: FlatSpaces) -> Space:
+def action_space(spaces: FlatSpaces) -> Space:
+    """The space that the sizes of an environment's vectors stand for."""
     if spaces.scalar:
         return Discrete(spaces.choices[0])
     return MultiDiscrete(spaces.choices) if spaces.choices else Box(spaces.low, spaces.high)

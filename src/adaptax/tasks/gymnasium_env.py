@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from adaptax.errors import AdaptaxError, short
+from adaptax.errors import AdaptaxError, near, short
+from adaptax.tasks.following import with_following
 
 
 class FlatSpaces(NamedTuple):
@@ -148,6 +149,49 @@ class EnvMaker:
                 f"task {self.spaces}; pad the smaller ones."
             )
         return FlatEnv(env, self.success_key)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextEnvs:
+    """Environments of one name in Gymnasium's registry; a task is the values of some of their attributes."""
+
+    name: str
+    attributes: tuple[str, ...]
+    episode_steps: int
+    """The longest episode; 0: the environment's own limit."""
+
+    def make(self, task: Sequence[float]) -> gymnasium.Env:
+        limit = {"max_episode_steps": self.episode_steps} if self.episode_steps else {}
+        try:
+            env = gymnasium.make(self.name, disable_env_checker=True, **limit)
+        except Exception as error:
+            meant = "" if self.name in gymnasium.registry else near(self.name, gymnasium.registry)
+            raise AdaptaxError(
+                f"Gymnasium could not make '{self.name}' ({' '.join(str(error).split())}); {meant}name an environment of its "
+                "registry that is installed, such as Pendulum-v1."
+            ) from error
+        known = attributes(env)
+        for name, value in with_following(known, dict(zip(self.attributes, task, strict=True))).items():
+            setattr(env.unwrapped, name, value)
+        return env
+
+
+def attributes(env: gymnasium.Env) -> dict[str, Any]:
+    """The attributes of an environment that may be its parameters: its own, and those of its class."""
+    inner = env.unwrapped
+    own = [
+        vars(cls)
+        for cls in reversed(type(inner).__mro__)
+        if issubclass(cls, gymnasium.Env) and cls is not gymnasium.Env
+    ]
+    found = {name: value for part in (*own, vars(inner)) for name, value in part.items()}
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.startswith("_")
+        and not callable(value)
+        and not isinstance(value, property | classmethod | staticmethod)
+    }
 
 
 def _leaves(space: spaces.Space) -> Iterator[spaces.Space]:

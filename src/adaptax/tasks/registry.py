@@ -10,12 +10,14 @@ from adaptax.errors import AdaptaxError, near
 from adaptax.tasks.acrobot import Acrobot
 from adaptax.tasks.arrays import ArrayTasks
 from adaptax.tasks.bandits import BernoulliBandit, CorrelatedBandit, GaussianBandit, InformativeBandit
-from adaptax.tasks.base import AnyFamily, SupervisedFamily, TaskFamily
+from adaptax.tasks.base import AnyFamily, HostFamily, JaxFamily, SupervisedFamily, TaskFamily
 from adaptax.tasks.cartpole import CartPole
 from adaptax.tasks.cartpole_mountain_car import CartPoleMountainCar
 from adaptax.tasks.functions import Fourier, Polynomial, Quadratic, Sinusoid, Steps
 from adaptax.tasks.gridworld import GridWorld
 from adaptax.tasks.gymnasium import GymnasiumFamily
+from adaptax.tasks.gymnasium_contexts import GymnasiumContexts
+from adaptax.tasks.gymnax import Gymnax
 from adaptax.tasks.metaworld import ML1, ML10, ML25, ML45
 from adaptax.tasks.mountain_car import MountainCar, MountainCarContinuous
 from adaptax.tasks.mujoco import (
@@ -39,6 +41,8 @@ from adaptax.tasks.restless_bandit import RestlessBandit
 from adaptax.tasks.tabular import TabularMDP
 from adaptax.tasks.text import Text
 from adaptax.tasks.two_step import TwoStep
+from adaptax.tasks.xland import XLand
+from adaptax.types import Discrete, Spec
 
 ARRAYS = "arrays"
 """What a run records of a family that was made of arrays in memory."""
@@ -48,9 +52,21 @@ ARRAYS = "arrays"
 class Entry:
     """One family of the library."""
 
-    cls: type[AnyFamily]
+    cls: type[JaxFamily] | type[HostFamily]
     summary: str
     """One line."""
+    listed: Spec | None = None
+    """The spec of its default member, where that needs a package which may be absent, or takes seconds to import."""
+
+    @property
+    def spec(self) -> Spec:
+        """Of its default member."""
+        return self.cls().spec if self.listed is None else self.listed
+
+
+def _cartpole(name: str) -> Spec:
+    """The spec of CartPole with two parameters that vary."""
+    return Spec(name, (4,), Discrete(2), episode_steps=500, episodes=3, features=2)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -81,6 +97,21 @@ ENTRIES: dict[str, Entry] = {
     "pendulum": Entry(Pendulum, "Pendulum with hidden gravity, mass, length, gain and direction"),
     "cartpole-mountain-car": Entry(
         CartPoleMountainCar, "two environments in one: CartPole or MountainCar, padded and masked"
+    ),
+    "gymnax": Entry(
+        Gymnax,
+        "any environment of gymnax: name parameters and ranges; by default CartPole's length and force",
+        _cartpole("gymnax"),
+    ),
+    "gymnasium": Entry(
+        GymnasiumContexts,
+        "any environment of Gymnasium: name attributes and ranges; by default CartPole's length and force",
+        _cartpole("gymnasium"),
+    ),
+    "xland": Entry(
+        XLand,
+        "XLand-MiniGrid: a hidden goal, and hidden rules that turn objects into others, on a grid",
+        Spec("xland", (629,), Discrete(6), episode_steps=243, episodes=4, features=65, ood=False),
     ),
     "half-cheetah-dir": Entry(HalfCheetahDir, "MuJoCo: a cheetah is to run forwards or backwards"),
     "half-cheetah-vel": Entry(HalfCheetahVel, "MuJoCo: a cheetah is to run at a hidden speed"),
@@ -131,7 +162,7 @@ def make_family(reference: str, fields: dict[str, Any] | None = None) -> AnyFami
             f"The family '{rest}' was made of arrays in memory, which a run does not keep; make it again with "
             "ax.tasks.from_arrays and hand it over: ax.load(DIR, family=...)."
         )
-    if kind == "gymnasium":
+    if kind == "gymnasium" and rest:
         return GymnasiumFamily.from_reference(rest)
     if kind == "jax":
         family, _ = import_reference(rest)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import jax
 
+from adaptax.tasks.datasets import user_cache
+
 
 def cache_folder() -> Path:
     """Per user, and per jaxlib and processor: compiled programs hold instructions that another processor may lack."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     machine = hashlib.sha256(f"{platform.machine()} {_cpu_features()}".encode()).hexdigest()[:12]
-    return Path(base) / "adaptax" / f"jaxlib-{importlib.metadata.version('jaxlib')}-{machine}"
+    return user_cache() / f"jaxlib-{importlib.metadata.version('jaxlib')}-{machine}"
 
 
 def enable_compilation_cache() -> None:
