@@ -84,14 +84,19 @@ def tables(record: dict[str, Any]) -> list[Table]:
             return "baseline"
         return f"learning: {', '.join(a['learns_on'])}" if a["learning"] else "not learning"
 
+    real = {f["name"] for f in record["families"] if f["action"].startswith("box") and not f["supervised"]}
+
     def works_on(a: dict[str, Any]) -> str:
         cannot = {family for family, how in record["support"][a["name"]].items() if how == "no"}
+        discrete = " with choices for actions" if real <= cannot else ""
+        if discrete:
+            cannot -= real
         said = []
         for kind, labelled in (("environments", False), ("labelled examples", True)):
             of_kind = {f["name"] for f in record["families"] if f["supervised"] == labelled}
             if of_kind - cannot:
                 unfit = ", ".join(sorted(of_kind & cannot))
-                said.append(kind + (unfit and f" but {unfit}"))
+                said.append(kind + discrete * (not labelled) + (unfit and f" but {unfit}"))
         return ", ".join(said)
 
     left = frozenset(range(9))
