@@ -115,12 +115,13 @@ def compared(problem: Learning, directory: Path, report: Report) -> Outcome:
     }
     words = " and ".join(f"{other} by {in_words(gain)}" for other, gain in gains.items())
     claims = [Claim(f"{name}: adapted it beats {words}", min(low for _, low, _ in gains.values()) > 0)]
+    tried = " and ".join(map(str, problem.times))
     for label in RIVALS:
         reached = [t for t in problem.times if difference(rivals[label, t], adapted)[2] >= 0]
         said = f"only with {reached[0]} times" if reached else f"not even with {problem.times[-1]} times"
         claims.append(
             Claim(
-                f"{label} comes up to {name} {said} as many environment steps",
+                f"{label} comes up to {name} {said} as many environment steps (tried: {tried} times)",
                 not reached or reached[0] >= 10,
             )
         )
