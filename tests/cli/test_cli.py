@@ -271,12 +271,12 @@ def test_adapt_plays_in_an_environment_of_ones_own(trained, elsewhere, capsys):
     assert run("adapt", trained / "maml", "--env", "planes:Plane", "--episodes", 3, "--save", "agent") == 0
     out = capsys.readouterr().out
     assert re.findall(r"return (\S+)", out) == ["3.000"] * 3  # cut off after the horizon of three steps
-    assert out.count("then adapted") == 1 and "After the last: 3.000 (1 episodes)" in out
+    assert out.count("then adapted") == 1 and "After the last: 3.000 (1 episode)" in out
     agent = load_run(trained / "maml")[0].begin().load("agent")
     assert (agent.episodes, agent.adaptations) == (3, 1)
     assert run("adapt", trained / "maml", "--env", "planes:Plane", "--episodes", 2) == 0
     # Where episodes are few, it adapts after half of them.
-    assert "(1 episodes). After the last: 3.000 (1 episodes)" in capsys.readouterr().out
+    assert "(1 episode). After the last: 3.000 (1 episode)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,13 @@ def before_and_after(
         return f"First episode: {returns[0]:.3f}. Last: {returns[-1]:.3f}."
     before, after = returns[adaptations == 0], returns[adaptations == adaptations[-1]]
     return (
-        f"Mean before adaptation: {before.mean():.3f} ({before.size} episodes). "
-        f"After the last: {after.mean():.3f} ({after.size} episodes)."
+        f"Mean before adaptation: {before.mean():.3f} ({_episodes(before)}). "
+        f"After the last: {after.mean():.3f} ({_episodes(after)})."
     )
+
+
+def _episodes(returns: np.ndarray) -> str:
+    return f"{returns.size} episode{'s' * (returns.size != 1)}"
 
 
 class Environment:
