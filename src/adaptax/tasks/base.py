@@ -98,7 +98,7 @@ class HostFamily:
 
     def make(self, task: Task) -> Any:
         """The environment of a task, with Gymnasium's `reset` and `step`."""
-        raise NotImplementedError
+        return self.maker(task).env
 
     def features(self, task: Task) -> np.ndarray | None:
         """float32[F]: the hidden task in numbers, for the oracle."""

@@ -92,10 +92,6 @@ class GymnasiumFamily(HostFamily):
             )
         return _calling(self.tasks, "sample", self.tasks.sample, rng, split)
 
-    def make(self, task: Task) -> gymnasium.Env:
-        """The user's environment of a task."""
-        return self.maker(task).env
-
     def features(self, task: Task) -> np.ndarray | None:
         if not hasattr(self.tasks, "features"):
             return None

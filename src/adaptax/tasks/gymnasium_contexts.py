@@ -18,8 +18,6 @@ from adaptax.tasks.gymnasium import action_space, adapter_module
 from adaptax.types import Spec
 
 if TYPE_CHECKING:
-    import gymnasium
-
     from adaptax.tasks.gymnasium_env import EnvMaker
 
 
@@ -65,10 +63,6 @@ class GymnasiumContexts(HostFamily):
         values = _draw(_made(self).contexts, key, split)
         whole = [p.whole for p in _made(self).contexts.parameters]
         return tuple(int(x) if w else float(x) for x, w in zip(np.asarray(values), whole, strict=True))
-
-    def make(self, task: tuple[float, ...]) -> gymnasium.Env:
-        """The environment of a task."""
-        return self.maker(task).env
 
     def features(self, task: tuple[float, ...]) -> Float[np.ndarray, " P"]:
         """The attributes on the scale that they are drawn on, -1..1 over their ranges."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from adaptax.errors import AdaptaxError
 from adaptax.tasks.base import HostFamily
-from adaptax.types import Box, Task
-
-if TYPE_CHECKING:
-    import gymnasium
+from adaptax.types import Box
 
 
 class SimulatedFamily(HostFamily):
@@ -49,6 +46,3 @@ class SimulatedFamily(HostFamily):
         return EnvMaker(
             self.environments, FlatSpaces(size, False, (), action.low, action.high), self.success_key
         )
-
-    def make(self, task: Task) -> gymnasium.Env:
-        return self.maker(task).env
